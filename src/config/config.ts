@@ -1,0 +1,264 @@
+import type {
+  ApiConfig,
+  AuthorizationServerConfig,
+  ConfigInput,
+  FrontendInput,
+  SessionConfig,
+  TokensConfig,
+} from './schema.ts';
+import { isLoopbackHost } from './values.ts';
+
+export type {
+  ApiConfig,
+  AuthorizationServerConfig,
+  RedisConfig,
+  RequireConfig,
+  SessionConfig,
+  TokensConfig,
+} from './schema.ts';
+
+/** One configured API of a frontend. */
+export interface Api extends ApiConfig {
+  name: string;
+}
+
+/** One SPA with its own origin or path, OAuth client, cookie and APIs. */
+export interface Frontend {
+  name: string;
+  /** Scheme, host and port, as browsers write them in `Origin`. */
+  origin: string;
+  /** Host and port, as in the `Host` header. */
+  host: string;
+  /** Path part of the public URL without a final slash; empty at the root. */
+  basePath: string;
+  /** https: `__Host-` cookies with `Secure`. Else plain-http loopback. */
+  isSecure: boolean;
+  authorizationServer: AuthorizationServerConfig;
+  cookieName: string;
+  sameSite: 'strict' | 'lax';
+  apis: Api[];
+  files?: string;
+}
+
+export interface Config extends Pick<ConfigInput, 'listen' | 'ops' | 'trustedProxies' | 'limits' | 'log' | 'shutdown'> {
+  session: SessionConfig;
+  tokens: TokensConfig;
+  frontends: Frontend[];
+}
+
+export interface CrossProblem {
+  path: PropertyKey[];
+  message: string;
+}
+
+const frontendKeys = ['publicUrl', 'authorizationServer'] as const;
+
+/** Completes the parsed file: one list of frontends, names of cookies, and the checks that concern several keys. */
+export function buildConfig(input: ConfigInput): { config: Config; problems: CrossProblem[]; warnings: string[] } {
+  const problems: CrossProblem[] = [];
+  const warnings: string[] = [];
+  const named = namedFrontends(input, problems);
+  const frontends = named.map(({ name, path, input: frontend }) =>
+    buildFrontend(name, path, frontend, problems, warnings),
+  );
+  checkFrontendsApart(frontends, named, problems);
+
+  if (input.session.idleTimeout > input.session.absoluteTimeout) {
+    problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });
+  }
+  if (input.session.redis === undefined) {
+    warnings.push(
+      'session.redis is not set: sessions live in this process, end with it and are not shared between replicas',
+    );
+  }
+  const { listen, ops, trustedProxies, limits, log, shutdown, session, tokens } = input;
+  return {
+    config: { listen, ops, trustedProxies, limits, log, shutdown, session, tokens, frontends },
+    problems,
+    warnings,
+  };
+}
+
+interface NamedFrontend {
+  name: string;
+  path: PropertyKey[];
+  input: FrontendInput;
+}
+
+function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFrontend[] {
+  if (input.frontends !== undefined) {
+    for (const key of ['publicUrl', 'authorizationServer', 'files'] as const) {
+      if (input[key] !== undefined)
+        problems.push({ path: [key], message: 'stands beside frontends: move it into one of them' });
+    }
+    if (Object.keys(input.apis).length > 0)
+      problems.push({ path: ['apis'], message: 'stands beside frontends: move it into one of them' });
+    if (Object.keys(input.frontends).length === 0)
+      problems.push({ path: ['frontends'], message: 'is empty: add a frontend' });
+    return Object.entries(input.frontends).map(([name, frontend]) => ({
+      name,
+      path: ['frontends', name],
+      input: frontend,
+    }));
+  }
+  const { publicUrl, authorizationServer } = input;
+  if (publicUrl === undefined || authorizationServer === undefined) {
+    for (const key of frontendKeys) {
+      if (input[key] === undefined)
+        problems.push({ path: [key], message: 'is required: add it, or describe several frontends under frontends' });
+    }
+    return [];
+  }
+  const { cookie, apis, files } = input;
+  return [
+    {
+      name: 'default',
+      path: [],
+      input: { publicUrl, authorizationServer, cookie, apis, ...(files === undefined ? {} : { files }) },
+    },
+  ];
+}
+
+function buildFrontend(
+  name: string,
+  path: PropertyKey[],
+  input: FrontendInput,
+  problems: CrossProblem[],
+  warnings: string[],
+): Frontend {
+  const publicUrl = new URL(input.publicUrl);
+  const isSecure = publicUrl.protocol === 'https:';
+  const server = input.authorizationServer;
+  const serverPath = [...path, 'authorizationServer'];
+
+  checkClientAuthentication(server, serverPath, problems);
+  if (!isSecure)
+    warnings.push(
+      `frontend ${name}: publicUrl is plain http on loopback, so its cookies are not Secure and have no __Host- prefix: for development only`,
+    );
+  if (new URL(server.issuer).protocol === 'http:')
+    warnings.push(`frontend ${name}: the issuer is plain http on loopback: for development only`);
+  if (server.responseMode === 'form_post' && !isSecure && !isLoopbackHost(publicUrl.hostname)) {
+    problems.push({
+      path: [...serverPath, 'responseMode'],
+      message: 'form_post needs an https publicUrl: its cookie must be SameSite=None; Secure',
+    });
+  }
+  const basePath = publicUrl.pathname.replace(/\/+$/, '');
+  if (basePath !== '' && !/^(\/[A-Za-z0-9._~-]+)+$/.test(basePath)) {
+    problems.push({
+      path: [...path, 'publicUrl'],
+      message: 'must have a plain path, without escapes or empty segments',
+    });
+  }
+  checkApiPaths(input.apis, [...path, 'apis'], problems);
+
+  return {
+    name,
+    origin: publicUrl.origin,
+    host: publicUrl.host,
+    basePath,
+    isSecure,
+    authorizationServer: server,
+    cookieName: cookieName(name, input.cookie.name, isSecure, [...path, 'cookie', 'name'], problems),
+    sameSite: input.cookie.sameSite,
+    apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
+    ...(input.files === undefined ? {} : { files: input.files }),
+  };
+}
+
+function checkClientAuthentication(
+  server: AuthorizationServerConfig,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
+  const method =
+    server.clientAuthentication ?? (server.privateKey === undefined ? 'client_secret_basic' : 'private_key_jwt');
+  const needed = method === 'private_key_jwt' ? 'privateKey' : 'clientSecret';
+  if (server[needed] === undefined) {
+    problems.push({ path: [...path, needed], message: `is required for ${method}: add it, best as \${file:PATH}` });
+  }
+}
+
+/** `__Host-` is what keeps subdomains and plain http from planting a cookie (CK2, CK12). */
+function cookieName(
+  frontend: string,
+  configured: string | undefined,
+  isSecure: boolean,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): string {
+  const suffix = frontend === 'default' ? '' : `-${frontend}`;
+  const name = configured ?? `${isSecure ? '__Host-' : ''}cloakroom${suffix}`;
+  if (isSecure && !name.startsWith('__Host-')) {
+    problems.push({
+      path,
+      message: `must begin with __Host- (exactly so) on https: write __Host-${name.replace(/^__\w+-/i, '')}`,
+    });
+  }
+  if (!isSecure && /^__(host|secure)-/i.test(name)) {
+    problems.push({
+      path,
+      message: 'has a prefix that browsers refuse on plain http: leave it out, or use an https publicUrl',
+    });
+  }
+  return name;
+}
+
+function checkApiPaths(apis: Record<string, ApiConfig>, path: PropertyKey[], problems: CrossProblem[]): void {
+  const taken: { name: string; path: string }[] = [];
+  for (const [name, api] of Object.entries(apis)) {
+    const clash = taken.find((other) => isWithin(api.path, other.path) || isWithin(other.path, api.path));
+    if (clash !== undefined) {
+      problems.push({
+        path: [...path, name, 'path'],
+        message: `overlaps ${clash.path} of ${clash.name}: give each API a path of its own`,
+      });
+    }
+    if (isWithin(api.path, '/bff') || isWithin('/bff', api.path)) {
+      problems.push({
+        path: [...path, name, 'path'],
+        message: 'overlaps /bff, where Cloakroom’s own endpoints are: choose another path',
+      });
+    }
+    for (const header of [...api.forwardHeaders, ...api.returnHeaders]) {
+      if (reservedHeader.test(header)) {
+        const key = api.forwardHeaders.includes(header) ? 'forwardHeaders' : 'returnHeaders';
+        problems.push({
+          path: [...path, name, key],
+          message: `${header} is set or withheld by Cloakroom itself: remove it`,
+        });
+      }
+    }
+    taken.push({ name, path: api.path });
+  }
+}
+
+/** Headers that no configuration may open: identity, framing, cookies and CORS. The proxy enforces the same names. */
+const reservedHeader =
+  /^(authorization|cookie|set-cookie|host|connection|te|trailer|upgrade|via|forwarded|expect|dpop|content-length|keep-alive|(x-forwarded|x-original|x-real|proxy|transfer|access-control|sec-|x-http-method).*|x-?\*|\*)$/;
+
+function isWithin(inner: string, outer: string): boolean {
+  return inner === outer || inner.startsWith(`${outer}/`);
+}
+
+function checkFrontendsApart(frontends: Frontend[], named: NamedFrontend[], problems: CrossProblem[]): void {
+  frontends.forEach((frontend, index) => {
+    const path = [...(named[index]?.path ?? []), 'publicUrl'];
+    for (const other of frontends.slice(0, index)) {
+      if (frontend.host !== other.host) continue;
+      if (isWithin(`${frontend.basePath}/x`, other.basePath) || isWithin(`${other.basePath}/x`, frontend.basePath)) {
+        problems.push({
+          path,
+          message: `overlaps the publicUrl of ${other.name}: give each frontend a host or path of its own`,
+        });
+      }
+      if (frontend.cookieName === other.cookieName) {
+        problems.push({
+          path: [...(named[index]?.path ?? []), 'cookie', 'name'],
+          message: `is also the cookie of ${other.name} on the same host: choose another`,
+        });
+      }
+    }
+  });
+}

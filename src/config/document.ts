@@ -1,0 +1,123 @@
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+
+/** One thing that is wrong with the configuration: where it is, and what to do about it. */
+export interface Problem {
+  file: string;
+  line: number;
+  column: number;
+  /** Path of the key, `apis.orders.path`; empty for the whole file. */
+  key: string;
+  message: string;
+}
+
+export type KeyPath = readonly PropertyKey[];
+
+/** A parsed YAML file that still knows where each key stands. */
+export interface ConfigDocument {
+  file: string;
+  /** Plain data, with `${env:}` and `${file:}` filled in. */
+  data: unknown;
+  problems: Problem[];
+  problemAt(path: KeyPath, message: string): Problem;
+}
+
+/** Reads YAML 1.2 text. Duplicate keys, syntax errors and references that lead nowhere become problems. */
+export function readDocument(file: string, text: string, env: NodeJS.ProcessEnv): ConfigDocument {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, strict: true });
+  const problems: Problem[] = [];
+  const at = (offset: number, key: string, message: string): Problem => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line, column: col, key, message };
+  };
+  const problemAt = (path: KeyPath, message: string) =>
+    at(offsetOf(document, path), path.map(String).join('.'), message);
+
+  for (const error of document.errors) {
+    problems.push(at(error.pos[0], '', `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`));
+  }
+  const data =
+    problems.length > 0
+      ? undefined
+      : fill(document.toJS({ maxAliasCount: 20 }), [], (path, message) => problems.push(problemAt(path, message)), {
+          env,
+          folder: dirname(resolve(file)),
+        });
+  return { file, data, problems, problemAt };
+}
+
+/** Offset of the key at `path`, or of the nearest parent that exists when the key is missing. */
+function offsetOf(document: Document.Parsed, path: KeyPath): number {
+  let node: unknown = document.contents;
+  let offset = 0;
+  for (const step of path) {
+    if (isAlias(node)) node = node.resolve(document);
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
+      if (pair === undefined) break;
+      if (isNode(pair.key)) offset = pair.key.range?.[0] ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      const item = node.items[Number(step)];
+      if (item === undefined) break;
+      if (isNode(item)) offset = item.range?.[0] ?? offset;
+      node = item;
+    } else break;
+  }
+  return offset;
+}
+
+interface Sources {
+  env: NodeJS.ProcessEnv;
+  folder: string;
+}
+
+const reference = /\$\{(env|file):([^}]*)\}/g;
+
+/** Replaces references in every string. A value never passes through YAML, so it can't add keys. */
+function fill(
+  value: unknown,
+  path: KeyPath,
+  report: (path: KeyPath, message: string) => void,
+  sources: Sources,
+): unknown {
+  if (typeof value === 'string') {
+    return value.replace(reference, (whole, kind: string, name: string) => {
+      const found = kind === 'env' ? fromEnvironment(name, sources.env) : fromFile(resolve(sources.folder, name));
+      if (found.value !== undefined) return found.value;
+      report(path, `${whole}: ${found.why}`);
+      return whole;
+    });
+  }
+  if (Array.isArray(value)) return value.map((item, index) => fill(item, [...path, index], report, sources));
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [key, fill(item, [...path, key], report, sources)]),
+    );
+  }
+  return value;
+}
+
+type Found = { value: string; why?: never } | { value?: never; why: string };
+
+/** `NAME`, or the content of the file that `NAME_FILE` names: the convention of container secrets. */
+function fromEnvironment(name: string, env: NodeJS.ProcessEnv): Found {
+  const value = env[name];
+  if (value !== undefined && value !== '') return { value };
+  const file = env[`${name}_FILE`];
+  if (file !== undefined && file !== '') return fromFile(file);
+  return {
+    why: `the environment variable is not set: set ${name}, or ${name}_FILE to the path of a file that has the value`,
+  };
+}
+
+function fromFile(path: string): Found {
+  try {
+    return { value: readFileSync(path, 'utf8').replace(/\r?\n$/, '') };
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
+    return { why: `${path} can't be read (${code}): create the file or correct the path` };
+  }
+}

@@ -41,10 +41,9 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   const parsed = configSchema.safeParse(document.data, { reportInput: true });
   const problems = [...document.problems];
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => explainIssue(document, issue)));
-  // The checks across keys run on whatever has the right shape, so that they are reported in the same run.
   const built = parsed.success ? buildConfig(parsed.data) : undefined;
-  if (built !== undefined)
-    problems.push(...built.problems.map(({ path, message }) => document.problemAt(path, message)));
+  const acrossKeys = built?.problems ?? salvageProblems(document.data);
+  problems.push(...acrossKeys.map(({ path, message }) => document.problemAt(path, message)));
   if (problems.length > 0 || built === undefined) return { ok: false, problems: inOrder(problems) };
   return { ok: true, config: built.config, warnings: built.warnings };
 }

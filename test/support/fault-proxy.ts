@@ -1,0 +1,110 @@
+import { connect, createServer, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** A TCP proxy in front of a real peer (Redis, an upstream) whose faults a test switches on and off. */
+export interface FaultProxy {
+  port: number;
+  /** `redis://127.0.0.1:port`. */
+  redisUrl: string;
+  faults: {
+    /** New connections are closed at once, open ones are cut when this is set through `refuse()`. */
+    refuse: boolean;
+    /** Bytes are swallowed in both directions: a half-open connection. */
+    blackHole: boolean;
+    /** Every chunk to the peer waits so long first. */
+    delayMs: number;
+    /** Looks at what the browser side sends; a returned answer is sent back and the peer sees nothing. */
+    answer: ((request: Buffer) => Buffer | string | undefined) | undefined;
+    /** Looks at what the peer answers; `true` cuts the connection instead: the command ran, its reply is lost. */
+    cutReply: ((reply: Buffer) => boolean) | undefined;
+  };
+  /** Cuts all open connections and refuses new ones until `reset()`. */
+  refuse(): void;
+  /** Cuts all open connections once; new ones work. */
+  cut(): void;
+  /** No faults. Connections that were black holes are cut, as their streams have gaps. */
+  reset(): void;
+  /** Open connections of clients. */
+  connections(): number;
+  stop(): Promise<void>;
+}
+
+/** Starts a proxy to `127.0.0.1:targetPort`. */
+export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
+  const open = new Set<Socket>();
+  const faults: FaultProxy['faults'] = {
+    refuse: false,
+    blackHole: false,
+    delayMs: 0,
+    answer: undefined,
+    cutReply: undefined,
+  };
+  const server = createServer((client) => {
+    if (faults.refuse) {
+      client.destroy();
+      return;
+    }
+    const peer = connect(targetPort, '127.0.0.1');
+    open.add(client);
+    const end = () => {
+      open.delete(client);
+      client.destroy();
+      peer.destroy();
+    };
+    for (const socket of [client, peer]) {
+      socket.setNoDelay(true);
+      socket.on('error', end);
+      socket.on('close', end);
+    }
+    let order = Promise.resolve();
+    client.on('data', (chunk: Buffer) => {
+      if (faults.blackHole) return;
+      const answer = faults.answer?.(chunk);
+      if (answer !== undefined) {
+        client.write(answer);
+        return;
+      }
+      const delayMs = faults.delayMs;
+      order = order.then(async () => {
+        if (delayMs > 0) await delay(delayMs);
+        if (!peer.destroyed) peer.write(chunk);
+      });
+    });
+    peer.on('data', (chunk: Buffer) => {
+      if (faults.blackHole) return;
+      if (faults.cutReply?.(chunk)) end();
+      else client.write(chunk);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const cut = () => {
+    for (const socket of open) socket.destroy();
+  };
+  return {
+    port: address.port,
+    redisUrl: `redis://127.0.0.1:${address.port}`,
+    faults,
+    refuse() {
+      faults.refuse = true;
+      cut();
+    },
+    cut,
+    reset() {
+      if (faults.blackHole) cut();
+      Object.assign(faults, { refuse: false, blackHole: false, delayMs: 0, answer: undefined, cutReply: undefined });
+    },
+    connections: () => open.size,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      cut();
+      await closed;
+    },
+  };
+}
+
+/** For `faults.answer`: one raw RESP reply (such as `-LOADING ...`) per command in the request. */
+export function redisError(message: string): (request: Buffer) => string {
+  return (request) => `-${message}\r\n`.repeat(request.toString('latin1').match(/\*\d+\r\n\$/g)?.length ?? 1);
+}

@@ -1,0 +1,123 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import Provider, { type ClientMetadata, type JWKS } from 'oidc-provider';
+import { Agent } from 'undici';
+import { adminRoutes } from './provider/admin-routes.ts';
+import { demoClient } from './provider/clients.ts';
+import { buildConfiguration, DEFAULT_RESOURCE } from './provider/configuration.ts';
+import { loginRoutes } from './provider/login-routes.ts';
+import { generateSigningKeys } from './provider/signing-keys.ts';
+import { type TokenRequest, tokenRequestObserver } from './provider/token-requests.ts';
+import { createUsers, type Users } from './provider/users.ts';
+
+export interface ProviderOptions {
+  /** Address to listen on; 0.0.0.0 in a container. Default 127.0.0.1. */
+  host?: string;
+  /** Port to listen on; 0 takes a free one. Default 9000. */
+  port?: number;
+  /** The issuer identifier, as browsers and relying parties reach it. Default http://<host>:<port>. */
+  issuer?: string;
+  /** Where Cloakroom answers: the demo client's redirect URIs start with it. Default http://localhost:8080. */
+  publicUrl?: string;
+  /** The registered clients, each with its own redirect URIs. Default: `demoClient(publicUrl)` alone. */
+  clients?: readonly ClientMetadata[];
+  /** Default 120: short enough to watch a refresh happen. */
+  accessTokenTtlSeconds?: number;
+  /** Resources (RFC 8707) that tokens can be made for; the first is taken when a request names none. */
+  resources?: readonly string[];
+  /** Default `offered`. */
+  pushedAuthorizationRequests?: 'off' | 'offered' | 'required';
+  /** Signing keys with their private parts; default: a fresh ES256 key. An RSA key first means RS256. */
+  jwks?: JWKS;
+  /**
+   * Sees every request at the token endpoint after the provider has dealt with it and before the answer leaves. While
+   * its promise is open the answer is held back; when it throws, the answer is lost and the relying party gets a 500.
+   */
+  onTokenRequest?: (request: TokenRequest) => void | Promise<void>;
+  /** Takes one line per failure that no browser sees. Default: dropped. */
+  log?: (line: string) => void;
+}
+
+export interface RunningProvider {
+  issuer: string;
+  port: number;
+  /** The people it knows; a test gives and takes roles here, a person does so at /admin. */
+  users: Users;
+  /** oidc-provider itself, for its events and models. */
+  oidc: Provider;
+  /** Stops listening and cuts every open connection: no handle stays behind. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a real OpenID provider for the demo and the flow tests: real protocol, real signatures, pretend people.
+ * Everything lives in memory and its secrets are public. Never reachable from a network you do not own.
+ */
+export async function startProvider(options: ProviderOptions = {}): Promise<RunningProvider> {
+  const { host = '127.0.0.1', publicUrl = 'http://localhost:8080', log = () => undefined } = options;
+  const jwks = options.jwks ?? (await generateSigningKeys());
+  const users = createUsers();
+  await users.addDemoUsers();
+
+  // Listening comes first because the issuer may carry a port that only the operating system knows.
+  const server = createServer();
+  server.listen(options.port ?? 9000, host);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const issuer = options.issuer ?? `http://${host}:${port}`;
+
+  const dispatcher = new Agent();
+  const oidc = new Provider(
+    issuer,
+    buildConfiguration({
+      clients: options.clients ?? [demoClient(publicUrl)],
+      users,
+      jwks,
+      accessTokenTtlSeconds: options.accessTokenTtlSeconds ?? 120,
+      resources: options.resources ?? [DEFAULT_RESOURCE, 'urn:cloakroom:demo:orders', 'urn:cloakroom:demo:catalog'],
+      pushedAuthorizationRequests: options.pushedAuthorizationRequests ?? 'offered',
+      dispatcher,
+    }),
+  );
+  // Koa prints every failed request to stderr on its own; failures worth a line go to `log` below.
+  oidc.silent = true;
+  oidc.on('server_error', (_ctx, error) => log(`provider error: ${describe(error)}`));
+  oidc.on('backchannel.error', (_ctx, error, client) => {
+    log(`back-channel logout of ${client.clientId} failed: ${describe(error)}`);
+  });
+  oidc.use(tokenRequestObserver(oidc, options.onTokenRequest));
+  oidc.use(loginRoutes(oidc, users, publicUrl));
+  oidc.use(adminRoutes(oidc, users));
+  server.on('request', oidc.callback());
+
+  return {
+    issuer,
+    port,
+    users,
+    oidc,
+    async close() {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeAllConnections();
+      await Promise.all([closed, dispatcher.destroy()]);
+    },
+  };
+}
+
+function describe(error: Error): string {
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { PROVIDER_HOST, PROVIDER_PORT, PROVIDER_ISSUER, DEMO_PUBLIC_URL } = process.env;
+  const provider = await startProvider({
+    host: PROVIDER_HOST ?? '127.0.0.1',
+    port: Number(PROVIDER_PORT ?? 9000),
+    issuer: PROVIDER_ISSUER ?? 'http://127.0.0.1:9000',
+    publicUrl: DEMO_PUBLIC_URL ?? 'http://localhost:8080',
+    log: (line) => console.error(line),
+  });
+  console.log(`Demo OpenID provider: ${provider.issuer} (users alice, bob, carol, dave; password = name)`);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => provider.close());
+}

@@ -1,28 +1,5 @@
-import { inspect } from 'node:util';
 import { z } from 'zod';
-
-/**
- * A configured secret that will not print: template strings, JSON, `console.log` and pino all show `[redacted]`.
- * `reveal()` is the only way to the value, so every use can be found by searching for it.
- */
-export class Secret {
-  readonly #value: string;
-  constructor(value: string) {
-    this.#value = value;
-  }
-  reveal(): string {
-    return this.#value;
-  }
-  toString(): string {
-    return '[redacted]';
-  }
-  toJSON(): string {
-    return '[redacted]';
-  }
-  [inspect.custom](): string {
-    return '[redacted]';
-  }
-}
+import { Secret } from './secret.ts';
 
 const millisecondsOf: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const bytesOf: Record<string, number> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };

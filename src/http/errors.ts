@@ -1,0 +1,150 @@
+import createError from '@fastify/error';
+
+// Every error that Cloakroom itself answers with. Each is documented in docs/errors.md; a test compares the two lists.
+// An upstream's own errors pass through and never carry these codes.
+
+const define = createError<[]>;
+
+export const SessionRequired = define(
+  'BFF_SESSION_REQUIRED',
+  'Nobody is logged in, or the session has ended: log in and try again.',
+  401,
+);
+export const CsrfRejected = define(
+  'BFF_CSRF_REJECTED',
+  'The request does not come from this site’s own pages: send it same-origin, with the header "x-csrf: 1".',
+  403,
+);
+export const PolicyDenied = define('BFF_POLICY_DENIED', 'The logged-in user may not do this.', 403);
+export const PathNotCanonical = define(
+  'BFF_PATH_NOT_CANONICAL',
+  'The request target is ambiguous: send it without dot segments, doubled slashes, backslashes, fragments and encoded control or separator characters.',
+  400,
+);
+export const HostInvalid = define('BFF_HOST_INVALID', 'The request must have exactly one valid Host.', 400);
+export const HostUnknown = define('BFF_HOST_UNKNOWN', 'No frontend is configured for this host.', 421);
+export const HeadersTooMany = define(
+  'BFF_HEADERS_TOO_LARGE',
+  'The request has too many or too large headers: delete this site’s cookies and try again.',
+  431,
+);
+export const RequestMalformed = define('BFF_REQUEST_MALFORMED', 'The request could not be understood.', 400);
+export const RequestTimeout = define('BFF_REQUEST_TIMEOUT', 'The request did not arrive in time.', 408);
+export const WebSocketRefused = define('BFF_WEBSOCKET_REFUSED', 'No WebSocket is offered here.', 400);
+export const RouteUnknown = define('BFF_ROUTE_UNKNOWN', 'Nothing is served here.', 404);
+export const MethodNotAllowed = define('BFF_METHOD_NOT_ALLOWED', 'This method is not allowed here.', 405);
+export const BodyTooLarge = define('BFF_BODY_TOO_LARGE', 'The request body is larger than this API allows.', 413);
+export const MediaTypeUnsupported = define(
+  'BFF_MEDIA_TYPE_UNSUPPORTED',
+  'The request body has a type that is not accepted here.',
+  415,
+);
+export const RateLimited = define('BFF_RATE_LIMITED', 'Too many attempts: wait a minute and try again.', 429);
+export const StoreUnavailable = define(
+  'BFF_STORE_UNAVAILABLE',
+  'Sessions can’t be looked up right now. You are still logged in: try again shortly.',
+  503,
+);
+export const TokenUnavailable = define(
+  'BFF_TOKEN_UNAVAILABLE',
+  'The access token can’t be renewed right now. You are still logged in: try again shortly.',
+  503,
+);
+export const AuthorizationServerUnavailable = define(
+  'BFF_AUTHORIZATION_SERVER_UNAVAILABLE',
+  'The login service can’t be reached right now: try again shortly.',
+  503,
+);
+export const LoginNotNavigation = define(
+  'BFF_LOGIN_NOT_NAVIGATION',
+  'The login is a page, not a fetch: set location.href to it.',
+  400,
+);
+export const LoginCrossSite = define(
+  'BFF_LOGIN_CROSS_SITE',
+  'Another site tried to start a login here: start it from this site.',
+  403,
+);
+export const LoginTransactionMissing = define(
+  'BFF_LOGIN_TRANSACTION_MISSING',
+  'This login was not started in this browser, took too long, or is finished already: start again.',
+  400,
+);
+export const LoginResponseInvalid = define(
+  'BFF_LOGIN_RESPONSE_INVALID',
+  'The answer of the login service does not belong to this login: start again.',
+  400,
+);
+export const LoginRefused = define('BFF_LOGIN_REFUSED', 'The login service did not log you in: start again.', 403);
+export const LoginNotStrongEnough = define(
+  'BFF_LOGIN_NOT_STRONG_ENOUGH',
+  'The login service did not authenticate you in the way that is needed: start again.',
+  403,
+);
+export const LoginAnswerInvalid = define(
+  'BFF_LOGIN_ANSWER_INVALID',
+  'The login service gave an answer that can’t be trusted: nobody was logged in.',
+  502,
+);
+export const LogoutSidInvalid = define(
+  'BFF_LOGOUT_SID_INVALID',
+  'A logout by link needs the session’s own sid: use the logoutUrl of GET /bff/session, or POST.',
+  403,
+);
+export const UpstreamUnreachable = define('BFF_UPSTREAM_UNREACHABLE', 'The API can’t be reached right now.', 502);
+export const UpstreamInvalid = define('BFF_UPSTREAM_INVALID', 'The API gave an answer that is not valid HTTP.', 502);
+export const UpstreamTimeout = define('BFF_UPSTREAM_TIMEOUT', 'The API did not answer in time.', 504);
+export const Internal = define('BFF_INTERNAL', 'Something went wrong here: tell the operator the request id.', 500);
+
+/** All of them, for the docs test and the metrics. */
+export const problemTypes = [
+  SessionRequired,
+  CsrfRejected,
+  PolicyDenied,
+  PathNotCanonical,
+  HostInvalid,
+  HostUnknown,
+  HeadersTooMany,
+  RequestMalformed,
+  RequestTimeout,
+  WebSocketRefused,
+  RouteUnknown,
+  MethodNotAllowed,
+  BodyTooLarge,
+  MediaTypeUnsupported,
+  RateLimited,
+  StoreUnavailable,
+  TokenUnavailable,
+  AuthorizationServerUnavailable,
+  LoginNotNavigation,
+  LoginCrossSite,
+  LoginTransactionMissing,
+  LoginResponseInvalid,
+  LoginRefused,
+  LoginNotStrongEnough,
+  LoginAnswerInvalid,
+  LogoutSidInvalid,
+  UpstreamUnreachable,
+  UpstreamInvalid,
+  UpstreamTimeout,
+  Internal,
+];
+
+export type ProblemType = (typeof problemTypes)[number];
+export type Problem = InstanceType<ProblemType> & {
+  /** Seconds for `Retry-After`. */
+  retryAfterSeconds?: number;
+};
+
+/** A problem with its cause for operators, and optionally when to come back. */
+export function problem(type: ProblemType, details: { cause?: unknown; retryAfterSeconds?: number } = {}): Problem {
+  const error: Problem = new type();
+  if (details.cause !== undefined) error.cause = details.cause;
+  if (details.retryAfterSeconds !== undefined)
+    error.retryAfterSeconds = Math.max(1, Math.ceil(details.retryAfterSeconds));
+  return error;
+}
+
+export function isProblem(error: unknown): error is Problem {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('BFF_');
+}

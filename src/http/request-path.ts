@@ -1,0 +1,34 @@
+/** Plain characters of a path (RFC 3986 §3.3), as nearly all requests have them: no further look is needed. */
+const plainPath = /^(?:\/[\w.~!$&'()*+,;=:@-]*)+$/;
+
+/**
+ * What is wrong with a request target, or `undefined` if it means one thing to everybody. The same string is matched
+ * and sent, so a path that routers, proxies and upstreams read differently is refused (PX2, S3–S5, T77–T79).
+ */
+export function targetFault(target: string): string | undefined {
+  const queryAt = target.indexOf('?');
+  const path = queryAt === -1 ? target : target.slice(0, queryAt);
+  if (!path.startsWith('/')) return 'not an absolute path';
+  if (queryAt !== -1 && /[^\x21-\x7e]|#/.test(target))
+    return 'a fragment, space, control or non-ASCII character in the query';
+  if (path.includes('//')) return 'an empty segment';
+  if (plainPath.test(path)) return /\/\.\.?[/;]|\/\.\.?$/.test(path) ? 'a dot segment' : undefined;
+
+  if (/[^\x21-\x7e]|[#\\]/.test(path)) return 'a fragment, backslash, space, control or non-ASCII character';
+  if (/%(?![0-9a-f]{2})/i.test(path)) return 'a malformed escape';
+  if (/%(2f|5c|[01][0-9a-f]|7f)/i.test(path)) return 'an encoded slash, backslash or control character';
+  if (/%25[0-9a-f]{2}/i.test(path)) return 'a doubly encoded character';
+  if (/\/(\.|%2e){1,2}(?=[/;]|%3b|$)/i.test(path)) return 'a dot segment';
+  try {
+    decodeURIComponent(path);
+  } catch {
+    return 'not UTF-8';
+  }
+  return undefined;
+}
+
+/** `[host, path]` of an absolute-form target (RFC 9112 §3.2.2): its authority replaces the Host header. */
+export function splitAbsoluteForm(target: string): [string, string] | undefined {
+  const match = /^https?:\/\/([^/?#@\\]+)(\/.*)?$/is.exec(target);
+  return match?.[1] === undefined ? undefined : [match[1], match[2] ?? '/'];
+}

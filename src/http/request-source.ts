@@ -1,0 +1,48 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+/** Where a request comes from, by Fetch metadata; older browsers fall back to `Origin` and `Accept`. Pure. */
+
+/** A top-level document request: the only kind that may be answered with a page or a redirect (LG15). */
+export function isNavigation(headers: IncomingHttpHeaders): boolean {
+  const mode = headers['sec-fetch-mode'];
+  if (mode !== undefined) return mode === 'navigate' && headers['sec-fetch-dest'] === 'document';
+  return headers['x-requested-with'] === undefined && (headers.accept ?? '').includes('text/html');
+}
+
+/** A browser that loads a page before anyone asked for it. */
+export function isPrefetch(headers: IncomingHttpHeaders): boolean {
+  return /prefetch|prerender/.test(`${String(headers['sec-purpose'] ?? '')} ${String(headers.purpose ?? '')}`);
+}
+
+export type CsrfMode = 'header' | 'origin';
+export type CsrfFault = 'cross-site' | 'origin-unknown' | 'header-missing';
+
+/**
+ * The CSRF defence of a route that a cookie opens (CS1–CS3). A foreign page can neither forge Fetch metadata and
+ * `Origin`, nor set a custom header without a preflight, which is never granted.
+ */
+export function csrfFault(
+  method: string,
+  headers: IncomingHttpHeaders,
+  origin: string,
+  mode: CsrfMode,
+): CsrfFault | undefined {
+  const site = headers['sec-fetch-site'];
+  const sentOrigin = headers.origin;
+  // What says "foreign" wins over what says "ours".
+  if (sentOrigin !== undefined && sentOrigin !== origin) return 'cross-site';
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return 'cross-site';
+
+  const isSameOrigin = site === 'same-origin' || (site === undefined && sentOrigin === origin);
+  const hasHeader = headers['x-csrf'] === '1';
+  // Reads need one proof, so that downloads, images and EventSource of our own pages work.
+  if (method === 'GET' || method === 'HEAD') return isSameOrigin || hasHeader ? undefined : 'origin-unknown';
+  if (!isSameOrigin) return 'origin-unknown';
+  return mode === 'origin' || hasHeader ? undefined : 'header-missing';
+}
+
+/** May a login begin here? Our own pages, the address bar and bookmarks; not another site's image or frame (LG10, T7). */
+export function isOwnStart(headers: IncomingHttpHeaders): boolean {
+  const site = headers['sec-fetch-site'];
+  return (site === undefined || site === 'same-origin' || site === 'none') && !isPrefetch(headers);
+}

@@ -1,0 +1,27 @@
+const maximumLength = 2048;
+
+/**
+ * Accepts where a login or logout sends the browser afterwards: a path of our own origin, or the default (LG8). Every
+ * advisory in this place came from a value that a browser reads otherwise than the server, so what is returned is what
+ * `URL` made of it, in ASCII, checked once more.
+ */
+export function acceptReturnTo(value: unknown, origin: string, basePath = ''): string {
+  const fallback = `${basePath}/`;
+  if (typeof value !== 'string' || value.length > maximumLength || !isOwnPath(value)) return fallback;
+  if (!URL.canParse(value, origin)) return fallback;
+  const url = new URL(value, origin);
+  const path = `${url.pathname}${url.search}${url.hash}`;
+  if (url.origin !== origin || !isOwnPath(path)) return fallback;
+  // Our own endpoints are no place to land: a login would loop, a logout would undo it (T6).
+  return url.pathname === `${basePath}/bff` || url.pathname.startsWith(`${basePath}/bff/`) ? fallback : path;
+}
+
+function isOwnPath(value: string): boolean {
+  return (
+    /^\/(?![/\\])/.test(value) &&
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what browsers strip out of URLs
+    !/[\x00-\x1f\x7f\\]/.test(value) &&
+    !/%([01][0-9a-f]|7f|5c)/i.test(value) &&
+    !/^\/%2f/i.test(value)
+  );
+}

@@ -1,0 +1,28 @@
+/** Headers of everything that Cloakroom itself answers: nothing to frame, sniff, cache or refer from (ER5). */
+export function ownHeaders(isSecure: boolean): Record<string, string> {
+  return {
+    'cache-control': 'no-store',
+    'content-security-policy':
+      "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    'cross-origin-resource-policy': 'same-origin',
+    'referrer-policy': 'no-referrer',
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY',
+    ...transportSecurity(isSecure),
+  };
+}
+
+/** Headers of the SPA's files. Their content policy is the SPA's own affair, within limits that cost it nothing. */
+export function fileHeaders(isSecure: boolean): Record<string, string> {
+  return {
+    'content-security-policy': "base-uri 'self'; object-src 'none'; frame-ancestors 'self'",
+    'referrer-policy': 'strict-origin-when-cross-origin',
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'SAMEORIGIN',
+    ...transportSecurity(isSecure),
+  };
+}
+
+function transportSecurity(isSecure: boolean): Record<string, string> {
+  return isSecure ? { 'strict-transport-security': 'max-age=31536000' } : {};
+}

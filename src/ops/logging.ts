@@ -1,0 +1,51 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import type { LoggerOptions } from 'pino';
+
+/**
+ * What a log line may say about an error: its class, code, and the functions it passed. Messages of foreign errors
+ * are left out, because authorization servers and libraries put tokens into them (S15).
+ */
+export function describeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return {
+    type: error.name,
+    ...(code === undefined ? {} : { code }),
+    ...(code?.startsWith('BFF_') ? { message: error.message } : {}),
+    stack: (error.stack ?? '')
+      .split('\n')
+      .filter((line) => /^\s+at /.test(line))
+      .slice(0, 6)
+      .map((line) => line.trim().slice(0, 200)),
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+  };
+}
+
+/** pino options: one JSON object a line, and no serializer that could print a header, query string or foreign text. */
+export function loggerOptions(level: string): LoggerOptions {
+  return {
+    level,
+    base: { service: 'cloakroom' },
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label) => ({ level: label }) },
+    serializers: {
+      err: describeError,
+      error: describeError,
+      req: () => undefined,
+      res: () => undefined,
+    },
+  };
+}
+
+/** The path of a target without its query: codes and states travel there (OP2). Long ones are cut. */
+export function loggablePath(target: string): string {
+  const queryAt = target.indexOf('?');
+  return (queryAt === -1 ? target : target.slice(0, queryAt)).slice(0, 256);
+}
+
+/** A caller's request id when it is a plain one, else `undefined`: it goes into logs and on to upstreams. */
+export function acceptRequestId(request: IncomingMessage): string | undefined {
+  const id = request.headers['x-request-id'];
+  return typeof id === 'string' && /^[A-Za-z0-9_-]{8,64}$/.test(id) && isIP(id) === 0 ? id : undefined;
+}

@@ -1,0 +1,133 @@
+import type { Redis } from 'ioredis';
+import { askRedis } from '../redis/client.ts';
+import { defineScripts, type ScriptArgument, type ScriptName } from '../redis/scripts.ts';
+import { recordFormat, type StoredSession } from './session.ts';
+import { type Acquired, type Committed, type Ended, type SessionStore, tombstoneSeconds } from './store.ts';
+
+/** Sessions in Redis, shared by all replicas. The scripts hold the rules; this maps them to the contract. */
+export function createRedisStore(redis: Redis, keyPrefix: string): SessionStore {
+  const script = defineScripts(redis);
+  const run = (name: ScriptName, keys: string[], args: ScriptArgument[]) => askRedis(() => script(name, keys, args));
+  // The braces are a hash tag: all keys of one session live in one slot of a cluster.
+  const key = (handle: string, kind: 's' | 'l' | 'x') => `${keyPrefix}{${handle}}:${kind}`;
+  const sidIndex = (sidKey: string) => `${keyPrefix}sid:${sidKey}`;
+  const subIndex = (subKey: string) => `${keyPrefix}sub:${subKey}`;
+  const listLive = async (index: string) => {
+    const now = Math.floor(Date.now() / 1000);
+    return askRedis(() => redis.zrangebyscore(index, `(${now}`, '+inf'));
+  };
+
+  return {
+    async create(record) {
+      const { handle, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey, subKey } = record;
+      // Index first: an index entry without a session does nothing, a session without one could not be logged out.
+      await Promise.all([
+        run('indexAdd', [subIndex(subKey)], [handle, absoluteTimeout]),
+        ...(sidKey === undefined ? [] : [run('indexAdd', [sidIndex(sidKey)], [handle, absoluteTimeout])]),
+      ]);
+      const answer = await run(
+        'create',
+        [key(handle, 's'), key(handle, 'x')],
+        [recordFormat, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey ?? '', subKey],
+      );
+      return text(answer) === 'created' ? 'created' : 'refused';
+    },
+    async read(handle) {
+      return parseSnapshot(await run('read', [key(handle, 's')], []));
+    },
+    async touch(handle, idleTimeout) {
+      await run('touch', [key(handle, 's')], [idleTimeout]);
+    },
+    async acquire(handle, expectedGeneration, owner, leaseMs): Promise<Acquired> {
+      const answer = list(
+        await run('acquire', [key(handle, 's'), key(handle, 'l')], [expectedGeneration, owner, leaseMs]),
+      );
+      const kind = text(answer[0]);
+      switch (kind) {
+        case 'busy':
+        case 'backoff':
+          return { kind, retryAfterMs: Math.max(0, Number(answer[1])) };
+        case 'acquired':
+        case 'newer': {
+          const session = parseSnapshot(answer[1]);
+          return session === undefined ? { kind: 'gone' } : { kind, session };
+        }
+        default:
+          return { kind: 'gone' };
+      }
+    },
+    async commit({ handle, owner, expectedGeneration, tokens, identity }): Promise<Committed> {
+      const answer = text(
+        await run('commit', [key(handle, 's'), key(handle, 'l')], [owner, expectedGeneration, tokens, identity]),
+      );
+      return answer === 'committed' || answer === 'stale' ? answer : 'gone';
+    },
+    async fail(handle, owner, expectedGeneration, backoffMs) {
+      await run('fail', [key(handle, 's'), key(handle, 'l')], [owner, expectedGeneration, backoffMs]);
+    },
+    async end(handle, expectedGeneration): Promise<Ended> {
+      const answer = list(
+        await run(
+          'end',
+          [key(handle, 's'), key(handle, 'l'), key(handle, 'x')],
+          [expectedGeneration ?? '', tombstoneSeconds],
+        ),
+      );
+      const kind = text(answer[0]);
+      if (kind === 'moved') return { kind };
+      if (kind !== 'ended') return { kind: 'gone' };
+      const sidKey = text(answer[1]);
+      const subKey = text(answer[2]);
+      // Only this session's entry: another session of the same user stays findable (SE7).
+      await askRedis(() =>
+        Promise.all([
+          sidKey === '' ? 0 : redis.zrem(sidIndex(sidKey), handle),
+          subKey === '' ? 0 : redis.zrem(subIndex(subKey), handle),
+        ]),
+      );
+      return { kind, subKey, ...(sidKey === '' ? {} : { sidKey }) };
+    },
+    listBySid: (sidKey) => listLive(sidIndex(sidKey)),
+    listBySub: (subKey) => listLive(subIndex(subKey)),
+    async markUsed(marker, ttlSeconds) {
+      return (await askRedis(() => redis.set(`${keyPrefix}used:${marker}`, '1', 'EX', ttlSeconds, 'NX'))) === 'OK';
+    },
+    async ping() {
+      await askRedis(() => redis.ping());
+    },
+    async close() {
+      await redis.quit().catch(() => redis.disconnect());
+    },
+  };
+}
+
+function parseSnapshot(reply: unknown): StoredSession | undefined {
+  const [nowMs, format, generation, createdAt, expiresAt, lastSeenAt, identity, tokens] = list(reply);
+  // A record that is absent, or that someone damaged, is no session: 401, never a crash (T109).
+  if (!Buffer.isBuffer(identity) || !Buffer.isBuffer(tokens)) return undefined;
+  const numbers = [format, generation, createdAt, expiresAt, lastSeenAt].map((value) => Number(text(value)));
+  if (numbers.some((number) => !Number.isSafeInteger(number))) return undefined;
+  const [f = 0, g = 0, c = 0, x = 0, a = 0] = numbers;
+  return {
+    format: f,
+    generation: g,
+    createdAt: c,
+    expiresAt: x,
+    lastSeenAt: a,
+    identity,
+    tokens,
+    now: Number(text(nowMs)) / 1000,
+  };
+}
+
+function list(reply: unknown): unknown[] {
+  return Array.isArray(reply) ? reply : [];
+}
+
+function text(value: unknown): string {
+  return Buffer.isBuffer(value)
+    ? value.toString()
+    : typeof value === 'string' || typeof value === 'number'
+      ? String(value)
+      : '';
+}

@@ -1,0 +1,77 @@
+/** Who is logged in, as the verified ID token says. Sealed in the store. */
+export interface Identity {
+  issuer: string;
+  subject: string;
+  /** Session id at the authorization server, for back-channel logout. */
+  sid?: string;
+  /** All claims of the ID token but those that only concern the protocol. */
+  claims: Record<string, unknown>;
+  /** When the user authenticated, epoch seconds. */
+  authTime?: number;
+  acr?: string;
+}
+
+/** A session as the store keeps it. Instants are epoch seconds on the store's clock. */
+export interface StoredSession {
+  format: number;
+  /** Moves by one with every committed token set. */
+  generation: number;
+  createdAt: number;
+  /** Absolute end; a refresh never moves it (SE1). */
+  expiresAt: number;
+  lastSeenAt: number;
+  identity: Buffer;
+  tokens: Buffer;
+  /** The store's clock when it was read, so that a replica's own clock decides nothing (T53). */
+  now: number;
+}
+
+/** Version of the record layout; a record of a newer one is treated as absent (SE10). */
+export const recordFormat = 1;
+
+/** An opened session. */
+export interface Session {
+  /** Our id, as in the browser's cookie. Never printed, logged or stored. */
+  id: string;
+  /** Hash of the id: what Redis keys and log lines have. */
+  handle: string;
+  generation: number;
+  createdAt: number;
+  expiresAt: number;
+  lastSeenAt: number;
+  now: number;
+  identity: Identity;
+  /** The serialized token set; only `tokens/` reads it. */
+  tokens: string;
+}
+
+export interface Lifetimes {
+  /** Seconds without a request after which a session is over. */
+  idleTimeout: number;
+  /** Seconds after the login at which it is over in any case. */
+  absoluteTimeout: number;
+}
+
+export type SessionState = 'active' | 'idle' | 'expired';
+
+/** Both lifetimes on the store's clock (SE1). */
+export function sessionState(
+  session: Pick<StoredSession, 'expiresAt' | 'lastSeenAt' | 'now'>,
+  { idleTimeout }: Lifetimes,
+): SessionState {
+  if (session.now >= session.expiresAt) return 'expired';
+  return session.now >= session.lastSeenAt + idleTimeout ? 'idle' : 'active';
+}
+
+/** When the session ends if nobody uses it any more, epoch seconds. */
+export function idleExpiresAt(
+  session: Pick<StoredSession, 'expiresAt' | 'lastSeenAt'>,
+  { idleTimeout }: Lifetimes,
+): number {
+  return Math.min(session.expiresAt, session.lastSeenAt + idleTimeout);
+}
+
+/** Last-seen is written at most once per twentieth of the idle timeout: precise enough, and most calls write nothing. */
+export function shouldTouch(session: Pick<StoredSession, 'lastSeenAt' | 'now'>, { idleTimeout }: Lifetimes): boolean {
+  return session.now - session.lastSeenAt >= idleTimeout / 20;
+}

@@ -1,0 +1,69 @@
+import type { StoredSession } from './session.ts';
+
+/** A new record. `handle` is the hash of the session id. */
+export interface NewRecord {
+  handle: string;
+  writer: string;
+  /** Absolute life in seconds, from now on the store's clock. */
+  absoluteTimeout: number;
+  idleTimeout: number;
+  identity: Buffer;
+  tokens: Buffer;
+  /** Index entries: hash of (issuer, sid) and of (issuer, sub). */
+  sidKey?: string;
+  subKey: string;
+}
+
+/** Answer to `acquire` (REFRESH.md D2). */
+export type Acquired =
+  | { kind: 'acquired'; session: StoredSession }
+  /** Somebody refreshed already: use that. */
+  | { kind: 'newer'; session: StoredSession }
+  | { kind: 'busy'; retryAfterMs: number }
+  /** A refresh failed a moment ago: do not queue on a dead authorization server (RF12). */
+  | { kind: 'backoff'; retryAfterMs: number }
+  | { kind: 'gone' };
+
+export interface Commit {
+  handle: string;
+  owner: string;
+  expectedGeneration: number;
+  tokens: Buffer;
+  identity: Buffer;
+}
+
+export type Committed = 'committed' | 'gone' | 'stale';
+
+export type Ended = { kind: 'ended'; sidKey?: string; subKey?: string } | { kind: 'gone' } | { kind: 'moved' };
+
+/**
+ * What keeps sessions: Redis, or this process's memory. Every change needs the record to exist and its generation to
+ * match; nothing can bring back what `end` took away (SE4). All methods throw `StoreUnavailableError` when the store
+ * can't be asked: that is never "no session" (SE12).
+ */
+export interface SessionStore {
+  /** `refused` when the handle exists or ended a short while ago. */
+  create(record: NewRecord): Promise<'created' | 'refused'>;
+  read(handle: string): Promise<StoredSession | undefined>;
+  /** Notes that the session was used now. */
+  touch(handle: string, idleTimeout: number): Promise<void>;
+  /** Takes the refresh lease for the generation that the caller saw. Idempotent for the same owner. */
+  acquire(handle: string, expectedGeneration: number, owner: string, leaseMs: number): Promise<Acquired>;
+  /** Compare-and-set of the token set; frees the owner's lease. Idempotent for the same owner. */
+  commit(commit: Commit): Promise<Committed>;
+  /** Frees the owner's lease and tells others not to try again before `backoffMs`. */
+  fail(handle: string, owner: string, expectedGeneration: number, backoffMs: number): Promise<void>;
+  /** Ends a session for good; with `expectedGeneration` only if nobody refreshed it meanwhile. */
+  end(handle: string, expectedGeneration?: number): Promise<Ended>;
+  /** Handles of live sessions in an index. */
+  listBySid(sidKey: string): Promise<string[]>;
+  listBySub(subKey: string): Promise<string[]>;
+  /** True the first time a marker is seen within its life: one-time use of a login, a logout token (CB2, LO8). */
+  markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
+  /** Throws when the store can't be asked. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How long an ended session's handle stays refused: longer than any lease and any request. Seconds. */
+export const tombstoneSeconds = 600;

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { resolve } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { startApi } from './api.ts';
+import { startProvider } from './provider.ts';
+
+// `npm run demo`: the provider and the two APIs in this process, Cloakroom as a child, one Ctrl-C for all of them.
+
+const ROOT = resolve(import.meta.dirname, '..');
+const HOST = '127.0.0.1';
+const PORTS = { provider: 9000, orders: 9001, catalog: 9002, cloakroom: 8080 };
+const CLOAKROOM_URL = `http://localhost:${PORTS.cloakroom}`;
+
+/** A cold start on a small machine takes a few seconds; after this long something is wrong. */
+const READY_WITHIN_MS = 30_000;
+/** Longer than Cloakroom's own time to drain: it is only killed when it hangs. */
+const STOP_WITHIN_MS = 15_000;
+
+const WELCOME = `
+  Cloakroom is open.   ${CLOAKROOM_URL}
+
+  Log in as            alice   admin, clerk
+                       bob     clerk
+                       carol   viewer
+                       dave    no role
+  The password is the name. Or register somebody new.
+
+  Roles                http://${HOST}:${PORTS.provider}/admin   (as alice)
+  Stop everything      Ctrl-C
+`;
+
+process.exitCode = await runDemo();
+
+async function runDemo(): Promise<number> {
+  const taken = await findTakenPort();
+  if (taken) {
+    console.error(taken);
+    return 1;
+  }
+  const stopRequested = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopRequested.abort());
+
+  const issuer = `http://${HOST}:${PORTS.provider}`;
+  const log = (line: string) => console.error(line);
+  const running = await Promise.all([
+    startProvider({ host: HOST, port: PORTS.provider, issuer, publicUrl: CLOAKROOM_URL, log }),
+    startApi({ name: 'orders', host: HOST, port: PORTS.orders, issuer }),
+    startApi({ name: 'catalog', host: HOST, port: PORTS.catalog, issuer }),
+  ]);
+  try {
+    return await runCloakroom(stopRequested.signal);
+  } finally {
+    await Promise.all(running.map((server) => server.close()));
+  }
+}
+
+/** Runs Cloakroom until it exits or somebody stops the demo; returns the exit code of the demo. */
+async function runCloakroom(stopRequested: AbortSignal): Promise<number> {
+  const config = process.env.REDIS_URL ? 'config/demo-redis.yaml' : 'config/demo.yaml';
+  const child = spawn(process.execPath, ['src/cli.ts', 'start', '--config', config], {
+    cwd: ROOT,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    // In a process group of its own, or Ctrl-C in the terminal would reach it twice: from the terminal and from here.
+    detached: true,
+  });
+  const exited = waitForExit(child);
+  const stopped = once(stopRequested, 'abort').then(() => 'stop' as const);
+
+  try {
+    const first = await Promise.race([exited, stopped, waitUntilReady(exited)]);
+    if (first === 'ready') console.log(WELCOME);
+    if (first === 'late') console.error(`Cloakroom does not answer at ${CLOAKROOM_URL}. Its own lines above say why.`);
+
+    const outcome = first === 'ready' ? await Promise.race([exited, stopped]) : first;
+    if (typeof outcome !== 'number') return outcome === 'stop' ? 0 : 1;
+    console.error(`Cloakroom exited with code ${outcome}; the demo stops with it.`);
+    return outcome;
+  } finally {
+    // Whatever happened here, no Cloakroom stays behind: it would hold the port against the next start.
+    await stop(child, exited);
+  }
+}
+
+async function waitForExit(child: ChildProcess): Promise<number> {
+  try {
+    const [code] = await once(child, 'exit');
+    // Killed by a signal: there is no code, and it was no success.
+    return typeof code === 'number' ? code : 1;
+  } catch (error) {
+    console.error(`Cloakroom cannot be started: ${error instanceof Error ? error.message : error}`);
+    return 1;
+  }
+}
+
+async function waitUntilReady(exited: Promise<unknown>): Promise<'ready' | 'late'> {
+  const deadline = Date.now() + READY_WITHIN_MS;
+  let alive = true;
+  void exited.then(() => {
+    alive = false;
+  });
+  while (alive && Date.now() < deadline) {
+    try {
+      const response = await fetch(`${CLOAKROOM_URL}/bff/session`, { signal: AbortSignal.timeout(2000) });
+      await response.body?.cancel();
+      if (response.ok) return 'ready';
+    } catch {
+      // Not listening yet.
+    }
+    await wait(150);
+  }
+  return 'late';
+}
+
+async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
+  // Does nothing to a child that has already exited.
+  child.kill('SIGTERM');
+  const kill = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
+  await exited;
+  clearTimeout(kill);
+}
+
+/** Says which port is in use and what to do, before anything has been started. */
+async function findTakenPort(): Promise<string | undefined> {
+  for (const [name, port] of Object.entries(PORTS)) {
+    const probe = createServer().listen(port, HOST);
+    try {
+      await once(probe, 'listening');
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+      return (
+        `Port ${port}, which the demo needs for the ${name === 'cloakroom' ? 'browser' : name}, is in use.\n` +
+        `Find the program with \`ss -ltnp 'sport = :${port}'\` (or \`lsof -i :${port}\`), stop it, and start the demo again.`
+      );
+    }
+    probe.close();
+    await once(probe, 'close');
+  }
+  return undefined;
+}

@@ -3,7 +3,7 @@ import createError from '@fastify/error';
 // Every error that Cloakroom itself answers with. Each is documented in docs/errors.md; a test compares the two lists.
 // An upstream's own errors pass through and never carry these codes.
 
-const define = createError<[]>;
+const define = (code: string, message: string, status: number) => createError(code, message, status);
 
 export const SessionRequired = define(
   'BFF_SESSION_REQUIRED',

@@ -9,6 +9,37 @@ export interface Identity {
   /** When the user authenticated, epoch seconds. */
   authTime?: number;
   acr?: string;
+  /** Nonce of the login: a refreshed ID token may repeat it, and no other (Core §12.2). */
+  nonce?: string;
+}
+
+/** Claims that only concern the protocol, or that have a field of their own. */
+const protocolClaims = new Set([
+  'iss',
+  'aud',
+  'exp',
+  'iat',
+  'nbf',
+  'nonce',
+  'at_hash',
+  'c_hash',
+  's_hash',
+  'azp',
+  'jti',
+]);
+
+/** The identity that the claims of a verified ID token give. */
+export function buildIdentity(claims: Record<string, unknown> & { sub: string }, issuer: string): Identity {
+  const { sid, acr, nonce, auth_time: authTime } = claims;
+  return {
+    issuer,
+    subject: claims.sub,
+    ...(typeof sid === 'string' ? { sid } : {}),
+    ...(typeof acr === 'string' ? { acr } : {}),
+    ...(typeof nonce === 'string' ? { nonce } : {}),
+    ...(typeof authTime === 'number' ? { authTime } : {}),
+    claims: Object.fromEntries(Object.entries(claims).filter(([name]) => !protocolClaims.has(name))),
+  };
 }
 
 /** A session as the store keeps it. Instants are epoch seconds on the store's clock. */

@@ -1,0 +1,151 @@
+import * as oidc from 'openid-client';
+import type { AuthorizationServer } from './authorization-server.ts';
+import { type Fault, sortFault, UntrustedAnswerError } from './faults.ts';
+import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
+import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
+
+/** The secrets of one login attempt, kept by the browser that started it, sealed. */
+export interface AuthorizationRequest {
+  state: string;
+  nonce: string;
+  codeVerifier: string;
+  issuer: string;
+  /** Does the server promise `iss` in its answer (RFC 9207)? Then one without it is refused. */
+  expectsIss: boolean;
+  acrValues: string[];
+  /** Seconds. */
+  maxAge?: number;
+}
+
+export type StartedAuthorization =
+  | { kind: 'started'; url: string; request: AuthorizationRequest }
+  | { kind: 'unavailable'; fault: Fault };
+
+/**
+ * Builds an authorization request: code flow, PKCE S256, state and nonce of 256 bits each, pushed when the server
+ * offers it (RFC 9126). `extra` comes from an allow-list and can't replace a parameter that is set here (LG9).
+ */
+export async function startAuthorization(
+  server: AuthorizationServer,
+  redirectUri: string,
+  extra: Record<string, string>,
+): Promise<StartedAuthorization> {
+  const { config } = server;
+  try {
+    const configuration = await server.configuration();
+    const metadata = configuration.serverMetadata();
+    const request: AuthorizationRequest = {
+      state: oidc.randomState(),
+      nonce: oidc.randomNonce(),
+      codeVerifier: oidc.randomPKCECodeVerifier(),
+      issuer: config.issuer,
+      expectsIss: metadata.authorization_response_iss_parameter_supported === true,
+      acrValues: config.acrValues,
+      ...(config.maxAge === undefined ? {} : { maxAge: Math.ceil(config.maxAge / 1000) }),
+    };
+    const parameters = new URLSearchParams({
+      ...config.extraParameters,
+      ...extra,
+      redirect_uri: redirectUri,
+      scope: config.scopes.join(' '),
+      state: request.state,
+      nonce: request.nonce,
+      code_challenge: await oidc.calculatePKCECodeChallenge(request.codeVerifier),
+      code_challenge_method: 'S256',
+      ...(config.responseMode === 'form_post' ? { response_mode: 'form_post' } : {}),
+      ...(config.acrValues.length > 0 ? { acr_values: config.acrValues.join(' ') } : {}),
+      ...(request.maxAge === undefined ? {} : { max_age: String(request.maxAge) }),
+    });
+    for (const resource of config.resources) parameters.append('resource', resource);
+
+    const isPushed =
+      config.pushedAuthorizationRequests === 'always' ||
+      (config.pushedAuthorizationRequests === 'auto' && metadata.pushed_authorization_request_endpoint !== undefined) ||
+      metadata.require_pushed_authorization_requests === true;
+    const url = isPushed
+      ? await oidc.buildAuthorizationUrlWithPAR(configuration, parameters)
+      : oidc.buildAuthorizationUrl(configuration, parameters);
+    return { kind: 'started', url: url.href, request };
+  } catch (error) {
+    return { kind: 'unavailable', fault: sortFault(error) };
+  }
+}
+
+export type AuthorizationResponse =
+  | { kind: 'code'; parameters: URLSearchParams }
+  /** The server says no, in an answer that belongs to this login. */
+  | { kind: 'refused'; error: string }
+  | { kind: 'invalid'; reason: string };
+
+/** Parameters that no code-flow answer has; with them it is another flow's, or forged (CB4, T20). */
+const foreignParameters = ['id_token', 'access_token', 'refresh_token', 'response'];
+
+/** Checks the authorization response against the login it claims to belong to, before anything is sent (CB1–CB4, T16, T17). */
+export function acceptAuthorizationResponse(
+  request: AuthorizationRequest,
+  parameters: URLSearchParams,
+): AuthorizationResponse {
+  const names = [...parameters.keys()];
+  if (new Set(names).size !== names.length) return { kind: 'invalid', reason: 'a parameter appears twice' };
+  if (foreignParameters.some((name) => parameters.has(name)))
+    return { kind: 'invalid', reason: 'a token came through the browser' };
+  if (parameters.get('state') !== request.state) return { kind: 'invalid', reason: 'state' };
+  const iss = parameters.get('iss');
+  // Exact comparison, for error answers too (RFC 9207 §2.4).
+  if (iss === null ? request.expectsIss : iss !== request.issuer) return { kind: 'invalid', reason: 'iss' };
+  const error = parameters.get('error');
+  if (error !== null) return { kind: 'refused', error: /^[a-z_]{1,64}$/.test(error) ? error : 'other' };
+  const code = parameters.get('code');
+  if (code === null || !/^[\x21-\x7e]{1,4096}$/.test(code)) return { kind: 'invalid', reason: 'code' };
+  return { kind: 'code', parameters };
+}
+
+export type Redeemed =
+  | { kind: 'redeemed'; response: TokenResponse; claims: IdTokenClaims }
+  /** Authenticated, but not as strongly or recently as asked (CB7). */
+  | { kind: 'not-strong-enough' }
+  | { kind: 'failed'; fault: Fault };
+
+/** Redeems the code and verifies everything; no token leaves here before all checks passed (CB8). */
+export async function redeemCode(
+  server: AuthorizationServer,
+  request: AuthorizationRequest,
+  redirectUri: string,
+  parameters: URLSearchParams,
+): Promise<Redeemed> {
+  try {
+    const configuration = await server.configuration();
+    // openid-client takes redirect_uri from this URL, so it is the configured one, never one that a Host header made (LG7).
+    const currentUrl = new URL(redirectUri);
+    for (const name of ['code', 'state', 'iss']) {
+      const value = parameters.get(name);
+      if (value !== null) currentUrl.searchParams.set(name, value);
+    }
+    const grant = await oidc.authorizationCodeGrant(configuration, currentUrl, {
+      pkceCodeVerifier: request.codeVerifier,
+      expectedState: request.state,
+      expectedNonce: request.nonce,
+      idTokenExpected: true,
+    });
+    const response = acceptTokenResponse(grant);
+    const claims = await verifyIdToken(server, response);
+    if (claims === undefined) throw new UntrustedAnswerError('no ID token');
+    return isStrongEnough(request, claims, server)
+      ? { kind: 'redeemed', response, claims }
+      : { kind: 'not-strong-enough' };
+  } catch (error) {
+    return { kind: 'failed', fault: sortFault(error) };
+  }
+}
+
+/** What was asked for must be in the ID token, whatever the server thought of the request (T40). */
+function isStrongEnough(
+  { acrValues, maxAge }: AuthorizationRequest,
+  claims: IdTokenClaims,
+  server: AuthorizationServer,
+): boolean {
+  if (acrValues.length > 0 && !(typeof claims.acr === 'string' && acrValues.includes(claims.acr))) return false;
+  if (maxAge === undefined) return true;
+  const tolerance = server.config.clockTolerance / 1000;
+  return typeof claims.auth_time === 'number' && claims.auth_time + maxAge + tolerance >= server.nowMs() / 1000;
+}

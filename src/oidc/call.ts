@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs';
+import { Agent } from 'undici';
+
+/** A call to the authorization server brought no response. */
+export class CallFailedError extends Error {
+  override readonly name = 'CallFailedError';
+  /** False when the connection failed first: then the server has certainly not seen the request. */
+  readonly wasSent: boolean;
+  constructor(code: string, wasSent: boolean, cause: unknown) {
+    super(`authorization server: ${code}`, { cause });
+    this.wasSent = wasSent;
+  }
+}
+
+/** The largest body of any answer; a token response or metadata has a few KiB (OP4, T34). */
+const maximumResponseBytes = 1024 * 1024;
+
+export interface CallOptions {
+  body?: unknown;
+  headers?: Record<string, string>;
+  method?: string;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Caller {
+  fetch(url: string, options: CallOptions): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/**
+ * Every call to an authorization server passes here: verified TLS, no redirects (a credential must not follow one),
+ * a limit on size, and one on the whole time, so that a server that drips bytes can't hold a login (T34).
+ */
+export function createCaller(timeoutMs: number, caFile?: string): Caller {
+  const agent = new Agent({
+    allowH2: false,
+    maxResponseSize: maximumResponseBytes,
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+    connections: 64,
+    connect: {
+      timeout: Math.min(timeoutMs, 3000),
+      ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
+    },
+  });
+  return {
+    async fetch(url, { body, headers = {}, method = 'GET', signal }) {
+      const deadline = AbortSignal.timeout(timeoutMs);
+      const { origin, pathname, search } = new URL(url);
+      try {
+        const response = await agent.request({
+          origin,
+          path: `${pathname}${search}`,
+          method,
+          headers: { ...headers, 'accept-encoding': 'identity' },
+          body: body === undefined || body === null ? null : String(body),
+          signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+        });
+        const bytes = await response.body.arrayBuffer();
+        const init = { status: response.statusCode, headers: plainHeaders(response.headers) };
+        return new Response(bytes.byteLength === 0 ? null : bytes, init);
+      } catch (cause) {
+        const code = codeOf(cause);
+        throw new CallFailedError(code, !neverSent.test(code), cause);
+      }
+    },
+    close: () => agent.close(),
+  };
+}
+
+/** Failures of the connection itself, TLS included. */
+const neverSent =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_\w+|CERT_\w+|DEPTH_ZERO_\w+|SELF_SIGNED_\w+|UNABLE_TO_\w+|ERR_SSL_\w+|EPROTO|HOSTNAME_MISMATCH)$/;
+
+function codeOf(error: unknown): string {
+  if (error instanceof Error && error.name === 'TimeoutError') return 'timeout';
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'failed';
+}
+
+function plainHeaders(headers: Record<string, string | string[] | undefined>): Headers {
+  const plain = new Headers();
+  for (const [name, value] of Object.entries(headers)) {
+    for (const item of Array.isArray(value) ? value : [value]) if (item !== undefined) plain.append(name, item);
+  }
+  return plain;
+}

@@ -1,0 +1,39 @@
+import type * as oidc from 'openid-client';
+import { Secret } from '../config/secret.ts';
+import { UntrustedAnswerError } from './faults.ts';
+
+/** What a token endpoint gave, checked, in types that do not print. */
+export interface TokenResponse {
+  accessToken: Secret;
+  refreshToken?: Secret;
+  idToken?: Secret;
+  /** Granted scopes; absent when they are those asked for (RFC 6749 §5.1). */
+  scope?: string;
+  /** Seconds, as the server says, unchecked. */
+  expiresIn?: number;
+}
+
+/** Larger tokens would not fit an upstream's header limits. Characters. */
+const longestToken = 16 * 1024;
+
+/** Accepts a token endpoint's answer. A token with other characters than RFC 6750 §2.1 knows could break out of a header (T37). */
+export function acceptTokenResponse(response: oidc.TokenEndpointResponse): TokenResponse {
+  // Nothing here asks for DPoP, and no other type is a bearer token (DT7). openid-client made it lower case.
+  if (response.token_type !== 'bearer') throw new UntrustedAnswerError('the token_type is not Bearer');
+  if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(response.access_token))
+    throw new UntrustedAnswerError('the access token has invalid characters');
+  for (const token of [response.access_token, response.refresh_token, response.id_token]) {
+    if (token !== undefined && token.length > longestToken) throw new UntrustedAnswerError('a token is too long');
+  }
+  return {
+    accessToken: new Secret(response.access_token),
+    ...(isFilled(response.refresh_token) ? { refreshToken: new Secret(response.refresh_token) } : {}),
+    ...(isFilled(response.id_token) ? { idToken: new Secret(response.id_token) } : {}),
+    ...(typeof response.scope === 'string' ? { scope: response.scope } : {}),
+    ...(typeof response.expires_in === 'number' ? { expiresIn: response.expires_in } : {}),
+  };
+}
+
+function isFilled(value: string | undefined): value is string {
+  return value !== undefined && value !== '';
+}

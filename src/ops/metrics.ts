@@ -1,0 +1,54 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/**
+ * Every metric of the product, behind one module. Labels are names from the configuration and members of closed
+ * unions: nothing that a request brings can become a label (OP6).
+ */
+export function createMetrics(options: { withProcess?: boolean } = {}) {
+  const registry = new Registry();
+  const registers = [registry];
+  if (options.withProcess === true) collectDefaultMetrics({ register: registry });
+  const counter = <Label extends string>(name: string, help: string, labelNames: Label[]) =>
+    new Counter({ name: `cloakroom_${name}`, help, labelNames, registers });
+
+  return {
+    requests: new Histogram({
+      name: 'cloakroom_request_seconds',
+      help: 'Requests by route kind, API and status class: how long until the last byte.',
+      labelNames: ['frontend', 'api', 'status'],
+      buckets: seconds,
+      registers,
+    }),
+    problems: counter('problems_total', 'Answers that Cloakroom itself refused or failed with, by error code.', [
+      'code',
+    ]),
+    logins: counter('logins_total', 'Finished callbacks by outcome.', ['frontend', 'outcome']),
+    loginStarts: counter('login_starts_total', 'Login starts by outcome.', ['frontend', 'outcome']),
+    refreshes: counter('refreshes_total', 'Refresh grants by outcome.', ['frontend', 'outcome']),
+    accessTokens: counter('access_tokens_total', 'Answers of the access-token lookup for API calls.', [
+      'frontend',
+      'outcome',
+    ]),
+    logouts: counter('logouts_total', 'Ended sessions by kind of logout.', ['frontend', 'kind']),
+    revocations: counter('revocations_total', 'Token revocations by outcome.', ['frontend', 'outcome']),
+    csrfRejections: counter('csrf_rejections_total', 'Requests refused by the CSRF defence, by reason.', [
+      'frontend',
+      'reason',
+    ]),
+    policyDenials: counter('policy_denials_total', 'Requests refused by policy.', ['frontend', 'api']),
+    upstreams: counter('upstream_responses_total', 'Outcomes of forwarding.', ['frontend', 'api', 'outcome']),
+    storeUp: new Gauge({ name: 'cloakroom_store_up', help: '1 while the session store answers.', registers }),
+    authorizationServerUp: new Gauge({
+      name: 'cloakroom_authorization_server_up',
+      help: '1 while the metadata of the authorization server is known.',
+      labelNames: ['frontend'],
+      registers,
+    }),
+    contentType: registry.contentType,
+    render: () => registry.metrics(),
+  };
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;

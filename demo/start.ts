@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
@@ -62,6 +63,7 @@ async function runCloakroom(stopRequested: AbortSignal): Promise<number> {
   const child = spawn(process.execPath, ['src/cli.ts', 'start', '--config', config], {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, DEMO_KEY: randomBytes(32).toString('base64url'), DEMO_LISTEN_HOST: HOST },
     // In a process group of its own, or Ctrl-C in the terminal would reach it twice: from the terminal and from here.
     detached: true,
   });

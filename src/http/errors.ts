@@ -94,6 +94,11 @@ export const LogoutSidInvalid = define(
 export const UpstreamUnreachable = define('BFF_UPSTREAM_UNREACHABLE', 'The API can’t be reached right now.', 502);
 export const UpstreamInvalid = define('BFF_UPSTREAM_INVALID', 'The API gave an answer that is not valid HTTP.', 502);
 export const UpstreamTimeout = define('BFF_UPSTREAM_TIMEOUT', 'The API did not answer in time.', 504);
+export const LoopDetected = define(
+  'BFF_LOOP_DETECTED',
+  'The request came back to where it was: an upstream points at Cloakroom itself.',
+  508,
+);
 export const Internal = define('BFF_INTERNAL', 'Something went wrong here: tell the operator the request id.', 500);
 
 /** All of them, for the docs test and the metrics. */
@@ -127,6 +132,7 @@ export const problemTypes = [
   UpstreamUnreachable,
   UpstreamInvalid,
   UpstreamTimeout,
+  LoopDetected,
   Internal,
 ];
 

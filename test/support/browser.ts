@@ -124,7 +124,9 @@ function assemble(options: BrowserOptions, jar: CookieJar): Browser {
 
   async function load(start: Start): Promise<Page> {
     const { hops, last, leftTo } = await follow(start);
-    return buildPage(hops, await drain(last), leftTo);
+    const bytes = await drain(last);
+    last.hop.body = bytes;
+    return buildPage(hops, bytes, leftTo);
   }
 
   async function navigate(target: string, navigateOptions: NavigateOptions = {}): Promise<Page> {

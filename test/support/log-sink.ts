@@ -2,8 +2,9 @@ import { Writable } from 'node:stream';
 
 /** One parsed pino line. */
 export interface LogLine {
-  level: number;
-  time: number;
+  /** pino's number, or the label that the product's formatter writes. */
+  level: number | string;
+  time: number | string;
   msg?: string;
   [field: string]: unknown;
 }
@@ -44,8 +45,8 @@ export function createLogSink(): LogSink {
   return {
     stream,
     lines,
-    errors: () => lines.filter((line) => line.level >= 50),
-    warnings: () => lines.filter((line) => line.level === 40),
+    errors: () => lines.filter(({ level }) => level === 'error' || level === 'fatal' || Number(level) >= 50),
+    warnings: () => lines.filter(({ level }) => level === 'warn' || level === 40),
     text: () => written,
     clear() {
       lines.length = 0;

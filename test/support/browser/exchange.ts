@@ -71,7 +71,7 @@ export async function exchange(wire: Wire, input: ExchangeInput): Promise<Exchan
   const setCookies = values('set-cookie');
   if (purpose.credentials) for (const header of setCookies) wire.jar.store(header, url, context);
   if (isTrustworthy(url) && /"(cookies|\*)"/.test(values('clear-site-data').join())) wire.jar.clear(url);
-  const hop = {
+  const hop: Hop = {
     method,
     url,
     status: answer.statusCode,

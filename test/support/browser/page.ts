@@ -11,6 +11,8 @@ export interface Hop {
   headers: HeaderLine[];
   location: string | undefined;
   setCookies: string[];
+  /** Of the last exchange of a chain; redirects' bodies are drained. */
+  body?: Buffer;
 }
 
 /** Where a navigation or fetch ended. */

@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import type { Writable } from 'node:stream';
+import fastify, { type FastifyInstance, LogController } from 'fastify';
+import type { Config } from './config/config.ts';
+import { endpointsPlugin } from './endpoints/plugin.ts';
+import { createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
+import { filesPlugin } from './frontend/static.ts';
+import { answerClientError } from './http/client-error.ts';
+import { buildErrorHandler } from './http/error-handler.ts';
+import { problem, RouteUnknown } from './http/errors.ts';
+import { registerRequestGuard } from './http/request-guard.ts';
+import { splitAbsoluteForm } from './http/request-path.ts';
+import { createOpsListener } from './ops/listener.ts';
+import { acceptRequestId, loggerOptions } from './ops/logging.ts';
+import { createMetrics } from './ops/metrics.ts';
+import { registerRequestLog } from './ops/request-log.ts';
+import { proxyPlugin } from './proxy/plugin.ts';
+import { createRedisClient } from './redis/client.ts';
+import { createMemoryStore } from './session/memory-store.ts';
+import { createRedisStore } from './session/redis-store.ts';
+import type { SessionStore } from './session/store.ts';
+
+export interface AppOptions {
+  /** Where log lines go; standard output by default. */
+  logStream?: Writable;
+  /** Epoch milliseconds. */
+  nowMs?: () => number;
+  withProcessMetrics?: boolean;
+}
+
+export interface App {
+  /** What browsers talk to. */
+  server: FastifyInstance;
+  /** Health and metrics, on a port of its own. */
+  ops: FastifyInstance;
+  /** From now on `/readyz` says 503 and connections are not kept alive. */
+  startDraining(): void;
+  /** Finishes requests and refreshes in flight, then closes everything. */
+  close(): Promise<void>;
+}
+
+/** The composition root: registers every plugin in order. Nothing listens yet. */
+export async function createApp(config: Config, options: AppOptions = {}): Promise<App> {
+  const nowMs = options.nowMs ?? Date.now;
+  const metrics = createMetrics({ withProcess: options.withProcessMetrics ?? false });
+  let draining = false;
+  const isDraining = () => draining;
+
+  const server = createServer(config, options.logStream);
+  const store = await openStore(config, server, nowMs);
+  const shared: Shared = {
+    config,
+    store,
+    metrics,
+    log: server.log,
+    nowMs,
+    instance: `cloakroom-${randomBytes(4).toString('hex')}`,
+    isDraining,
+  };
+  const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));
+
+  registerRequestGuard(server, new Set(config.frontends.map(({ host }) => host)), isDraining);
+  registerRequestLog(server, metrics, config.log.requests);
+  server.setErrorHandler(buildErrorHandler({ isSecure: contexts.every(({ frontend }) => frontend.isSecure), metrics }));
+  server.setNotFoundHandler(async () => {
+    throw problem(RouteUnknown);
+  });
+  for (const context of contexts) await server.register(frontendPlugin, { context, prefix: context.frontend.basePath });
+
+  const ops = createOpsListener(metrics, {
+    pingStore: () => store.ping(),
+    isDraining,
+    onStoreStatus: (isUp) => metrics.storeUp.set(isUp ? 1 : 0),
+  });
+  for (const { server: authorizationServer } of contexts) authorizationServer.configuration().catch(() => undefined);
+
+  return {
+    server,
+    ops,
+    startDraining() {
+      draining = true;
+    },
+    async close() {
+      draining = true;
+      await server.close(); // requests in flight end first
+      for (const { coordinator } of contexts) await coordinator.drain(); // then what they left running (RF19)
+      await Promise.all(contexts.map((context) => context.server.close()));
+      await store.close();
+      await ops.close();
+    },
+  };
+}
+
+/** One frontend: its endpoints, a proxy scope for each API, its files. Routes answer to its host only. */
+async function frontendPlugin(scope: FastifyInstance, { context }: { context: FrontendContext }): Promise<void> {
+  const { frontend, loginPath, metrics } = context;
+  const isAlone = context.config.frontends.length === 1;
+  if (!isAlone) {
+    scope.addHook('onRoute', (route) => {
+      route.constraints = { ...route.constraints, host: frontend.host };
+    });
+  }
+  scope.setErrorHandler(buildErrorHandler({ isSecure: frontend.isSecure, loginPath, metrics }));
+  await scope.register(async (inner) => endpointsPlugin(inner, context));
+  for (const api of frontend.apis) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
+  if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));
+}
+
+function createServer(config: Config, logStream: Writable | undefined): FastifyInstance {
+  const server = fastify({
+    logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
+    logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
+    trustProxy: config.trustedProxies.length === 0 ? false : config.trustedProxies,
+    genReqId: (request) => acceptRequestId(request) ?? randomBytes(12).toString('base64url'),
+    // Absolute-form targets: the authority replaces Host, and then nothing more is different about them (PX10).
+    rewriteUrl(request) {
+      const split = splitAbsoluteForm(request.url ?? '/');
+      if (split === undefined) return request.url ?? '/';
+      request.headers.host = split[0].toLowerCase();
+      return split[1];
+    },
+    bodyLimit: 64 * 1024,
+    exposeHeadRoutes: false,
+    return503OnClosing: false, // a rolling restart must not fail requests on kept-alive connections
+    forceCloseConnections: 'idle',
+    requestTimeout: config.limits.requestTimeout, // a body that drips in for ever (S12, T91)
+    clientErrorHandler: answerClientError,
+    http: { headersTimeout: config.limits.headersTimeout, connectionsCheckingInterval: 1000 },
+  });
+  server.server.maxConnections = config.limits.connections;
+  // Node cuts a longer list off and serves the request; we count and refuse instead (T122).
+  server.server.maxHeadersCount = 0;
+  return server;
+}
+
+async function openStore(config: Config, server: FastifyInstance, nowMs: () => number): Promise<SessionStore> {
+  const { redis } = config.session;
+  if (redis === undefined) return createMemoryStore(nowMs);
+  const client = createRedisClient(redis, server.log);
+  // Starts while Redis is down: the client goes on trying, requests get 503 until it succeeds.
+  await client.connect().catch(() => undefined);
+  return createRedisStore(client, redis.keyPrefix);
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+import { randomBytes } from 'node:crypto';
+import { parseArgs } from 'node:util';
+import { formatProblem, loadConfig } from './config/load.ts';
+
+const usage = `cloakroom: a backend for frontend that keeps tokens out of browsers
+
+  cloakroom start  --config FILE   run it
+  cloakroom check  --config FILE   validate the configuration without starting
+  cloakroom keygen                 print a new server key for session.keys
+`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  strict: false,
+  options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
+});
+// `npm start -- --config FILE` has no command: start is meant.
+const [command = values.config === undefined ? 'help' : 'start'] = positionals;
+const file = typeof values.config === 'string' ? values.config : '';
+
+switch (values.help === true ? 'help' : command) {
+  case 'start': {
+    if (file === '') fail('name the configuration: cloakroom start --config FILE');
+    const { startServer } = await import('./server.ts');
+    await startServer(file);
+    break;
+  }
+  case 'check': {
+    if (file === '') fail('name the configuration: cloakroom check --config FILE');
+    const loaded = loadConfig(file);
+    if (!loaded.ok) {
+      for (const problem of loaded.problems) console.error(formatProblem(problem));
+      process.exitCode = 1;
+      break;
+    }
+    for (const warning of loaded.warnings) console.error(`warning: ${warning}`);
+    const { frontends } = loaded.config;
+    const apis = frontends.reduce((sum, { apis }) => sum + apis.length, 0);
+    console.log(
+      `${file}: valid (${frontends.length} frontend${frontends.length === 1 ? '' : 's'}, ${apis} API${apis === 1 ? '' : 's'})`,
+    );
+    break;
+  }
+  case 'keygen':
+    console.log(randomBytes(32).toString('base64url'));
+    break;
+  case 'help':
+    console.log(usage);
+    break;
+  default:
+    fail(`there is no command ${command}\n\n${usage}`);
+}
+
+function fail(message: string): never {
+  console.error(`cloakroom: ${message}`);
+  process.exit(2);
+}

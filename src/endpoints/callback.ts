@@ -1,0 +1,173 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hashId } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import {
+  AuthorizationServerUnavailable,
+  LoginAnswerInvalid,
+  LoginNotStrongEnough,
+  LoginRefused,
+  LoginResponseInvalid,
+  LoginTransactionMissing,
+  type ProblemType,
+  problem,
+  StoreUnavailable,
+} from '../http/errors.ts';
+import { acceptAuthorizationResponse, redeemCode } from '../oidc/authorization.ts';
+import type { Fault } from '../oidc/faults.ts';
+import type { IdTokenClaims } from '../oidc/id-token.ts';
+import type { TokenResponse } from '../oidc/token-response.ts';
+import { buildIdentity } from '../session/session.ts';
+import { buildTokenSet, serializeTokenSet } from '../tokens/token-set.ts';
+import { transactionCookieAttributes } from './login.ts';
+import {
+  type LoginTransaction,
+  openTransaction,
+  sealTransaction,
+  sortTransactions,
+  transactionCookieName,
+  transactionCookiePrefix,
+  transactionCookieSeconds,
+  transactionLifeMs,
+} from './login-transaction.ts';
+import { offerRestart, restartCookieName } from './restart.ts';
+
+const mostParameters = 20;
+const longestResponse = 16 * 1024;
+
+/** `GET /bff/callback` (or POST with form_post): the authorization response. */
+export async function callback(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<unknown> {
+  const { frontend, keys, store, metrics, nowMs } = context;
+  const refuse = (
+    type: ProblemType,
+    outcome: string,
+    details: { cause?: unknown; retryAfterSeconds?: number } = {},
+  ) => {
+    metrics.logins.inc({ frontend: frontend.name, outcome });
+    request.log.info({ frontend: frontend.name, outcome, audit: 'login_refused' }, 'login refused');
+    return problem(type, details);
+  };
+
+  // 1. The response, and the login of this browser that it claims to belong to. No network yet (CB1).
+  const parameters = responseParameters(request);
+  if (parameters === undefined) throw refuse(LoginResponseInvalid, 'malformed');
+  const states = parameters.getAll('state');
+  const [state = ''] = states;
+  const prefix = transactionCookiePrefix(frontend.cookieName);
+  const name = transactionCookieName(prefix, state);
+  const cookie = request.cookies[name];
+  const transaction = cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie);
+  if (transaction === undefined || states.length !== 1) throw refuse(LoginTransactionMissing, 'no-transaction');
+  reply.clearCookie(name, transactionCookieAttributes(context));
+
+  // 2. It must be of this login, this server, and in time. A late one is started again, once.
+  if (transaction.createdAt + transactionLifeMs < nowMs()) {
+    throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'late'));
+  }
+  const response = acceptAuthorizationResponse(transaction.request, parameters);
+  if (response.kind === 'invalid') throw refuse(LoginResponseInvalid, `invalid-response`);
+
+  // 3. Consumed once, over all replicas, before the token endpoint hears of it (CB2, T15).
+  const isFirst = await store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds);
+  if (!isFirst)
+    throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'replayed'));
+  if (response.kind === 'refused') {
+    request.log.info({ frontend: frontend.name, error: response.error }, 'the authorization server refused the login');
+    throw refuse(LoginRefused, 'refused');
+  }
+
+  // 4. Redeem the code and verify everything that comes.
+  const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
+  if (redeemed.kind === 'not-strong-enough') throw refuse(LoginNotStrongEnough, 'not-strong-enough');
+  if (redeemed.kind === 'failed') {
+    request.log.warn({ frontend: frontend.name, fault: redeemed.fault }, 'the code could not be redeemed');
+    throw refuse(...problemOf(redeemed.fault));
+  }
+
+  // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
+  await startSession(context, request, transaction, redeemed.response, redeemed.claims);
+  renamePending(context, request, reply, name);
+  reply.clearCookie(restartCookieName(frontend.cookieName), transactionCookieAttributes(context));
+  metrics.logins.inc({ frontend: frontend.name, outcome: 'ok' });
+  request.log.info(
+    { frontend: frontend.name, session: request.session.current?.handle.slice(0, 12), audit: 'login' },
+    'logged in',
+  );
+  return reply.redirect(transaction.returnTo, 303);
+}
+
+function responseParameters(request: FastifyRequest): URLSearchParams | undefined {
+  const target = request.raw.url ?? '';
+  const queryAt = target.indexOf('?');
+  const text = request.method === 'POST' ? String(request.body ?? '') : queryAt === -1 ? '' : target.slice(queryAt + 1);
+  if (text.length > longestResponse) return undefined;
+  const parameters = new URLSearchParams(text);
+  return parameters.size > mostParameters ? undefined : parameters;
+}
+
+function problemOf(fault: Fault): [ProblemType, string, { retryAfterSeconds?: number }?] {
+  switch (fault.kind) {
+    case 'rejected': // somebody else's code, or one that is used up (T14)
+      return [LoginResponseInvalid, 'code-rejected'];
+    case 'unavailable':
+      return [AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: fault.retryAfterSeconds ?? 5 }];
+    case 'misconfigured':
+      return [LoginAnswerInvalid, 'misconfigured'];
+    case 'untrusted':
+      return [LoginAnswerInvalid, 'untrusted'];
+  }
+}
+
+async function startSession(
+  context: FrontendContext,
+  request: FastifyRequest,
+  transaction: LoginTransaction,
+  response: TokenResponse,
+  claims: IdTokenClaims,
+): Promise<void> {
+  const { sessions, store, coordinator, nowMs, tokenDefaults, server } = context;
+  const tokenSet = buildTokenSet(response, nowMs() / 1000, tokenDefaults);
+  try {
+    await request.session.regenerate(); // ends the session of the cookie that came along, if any
+    const { sessionId } = request.session;
+    const session = await sessions.create(
+      sessionId,
+      buildIdentity(claims, server.config.issuer),
+      serializeTokenSet(tokenSet),
+    );
+    if (session === undefined) throw problem(StoreUnavailable);
+    request.session.current = session;
+    for (const handle of transaction.replaces) if (handle !== session.handle) await store.end(handle);
+  } catch (error) {
+    // Nobody will ever use these tokens (T23).
+    if (request.session.current === undefined && tokenSet.refreshToken !== undefined)
+      coordinator.revoke(tokenSet.refreshToken);
+    throw error;
+  }
+}
+
+/**
+ * Two tabs log in at the same time: the second callback comes without the Strict cookie of the first one's session.
+ * So the logins that are still under way are told now that they will replace it (SE13).
+ */
+function renamePending(context: FrontendContext, request: FastifyRequest, reply: FastifyReply, finished: string): void {
+  const { frontend, keys, nowMs } = context;
+  const handle = request.session.current?.handle;
+  if (handle === undefined) return;
+  const { live, dead } = sortTransactions(
+    request.cookies,
+    transactionCookiePrefix(frontend.cookieName),
+    keys.transaction,
+    nowMs(),
+  );
+  const attributes = transactionCookieAttributes(context);
+  for (const name of dead) reply.clearCookie(name, attributes);
+  for (const { name, transaction } of live) {
+    if (name === finished) continue;
+    const value = sealTransaction(keys.transaction, name, { ...transaction, replaces: [handle] });
+    reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
+  }
+}

@@ -1,0 +1,79 @@
+import { hashId, type SealingKey } from '../crypto/keys.ts';
+import { open, seal } from '../crypto/seal.ts';
+import type { AuthorizationRequest } from '../oidc/authorization.ts';
+
+/** One login attempt, sealed in a cookie of the browser that started it: an anonymous visitor costs the store nothing. */
+export interface LoginTransaction {
+  request: AuthorizationRequest;
+  returnTo: string;
+  /** Epoch milliseconds. */
+  createdAt: number;
+  /** Handles of sessions that this login replaces; a Strict session cookie does not come along to the callback. */
+  replaces: string[];
+}
+
+/** A login must come back within ten minutes (LG4). */
+export const transactionLifeMs = 10 * 60_000;
+/** The cookie outlives it, so that a late callback is recognized and restarted instead of puzzling its user. Seconds. */
+export const transactionCookieSeconds = 3600;
+/** Attempts at the same time in one browser: tabs (LG11, T10). */
+const mostTransactions = 5;
+/** All login cookies together; beyond that the oldest go. Bytes. */
+const mostCookieBytes = 4096;
+
+/** Prefix of the login cookies of a frontend, from its session cookie's name. */
+export function transactionCookiePrefix(sessionCookieName: string): string {
+  return `${sessionCookieName}-login-`;
+}
+
+/** One cookie an attempt: two tabs do not overwrite each other. */
+export function transactionCookieName(prefix: string, state: string): string {
+  return `${prefix}${hashId('state', state).slice(0, 16)}`;
+}
+
+export function sealTransaction(keys: SealingKey[], name: string, transaction: LoginTransaction): string {
+  return seal(keys, JSON.stringify(transaction), `login/1/${name}`).toString('base64url');
+}
+
+export function openTransaction(keys: SealingKey[], name: string, value: string): LoginTransaction | undefined {
+  if (!/^[A-Za-z0-9_-]+$/.test(value)) return undefined;
+  const text = open(keys, Buffer.from(value, 'base64url'), `login/1/${name}`);
+  return text === undefined ? undefined : (JSON.parse(text) as LoginTransaction);
+}
+
+export interface PendingTransaction {
+  name: string;
+  value: string;
+  transaction: LoginTransaction;
+}
+
+/** What a browser's login cookies are: those that are live, oldest first, and those to clear. */
+export function sortTransactions(
+  cookies: Record<string, string | undefined>,
+  prefix: string,
+  keys: SealingKey[],
+  nowMs: number,
+): { live: PendingTransaction[]; dead: string[] } {
+  const live: PendingTransaction[] = [];
+  const dead: string[] = [];
+  for (const [name, value] of Object.entries(cookies)) {
+    if (!name.startsWith(prefix) || value === undefined) continue;
+    const transaction = openTransaction(keys, name, value);
+    if (transaction === undefined || transaction.createdAt + transactionLifeMs < nowMs) dead.push(name);
+    else live.push({ name, value, transaction });
+  }
+  live.sort((a, b) => a.transaction.createdAt - b.transaction.createdAt);
+  return { live, dead };
+}
+
+/** Names of live transactions that have to go so that one more of `newBytes` fits. */
+export function evictFor(live: PendingTransaction[], newBytes: number): string[] {
+  const kept = [...live];
+  const evicted: string[] = [];
+  const total = () => kept.reduce((sum, { name, value }) => sum + name.length + value.length + 3, newBytes);
+  while (kept.length > 0 && (kept.length >= mostTransactions || total() > mostCookieBytes)) {
+    const oldest = kept.shift();
+    if (oldest !== undefined) evicted.push(oldest.name);
+  }
+  return evicted;
+}

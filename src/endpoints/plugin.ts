@@ -1,0 +1,118 @@
+import fastifyRateLimit from '@fastify/rate-limit';
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import { z } from 'zod';
+import type { FrontendContext } from '../frontend/context.ts';
+import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../http/errors.ts';
+import { csrfFault } from '../http/request-source.ts';
+import { ownHeaders } from '../http/security-headers.ts';
+import { sessionPlugin } from '../session/plugin.ts';
+import { callback } from './callback.ts';
+import { login } from './login.ts';
+import { logout, logoutByLink } from './logout.ts';
+import { checkSession, refresh } from './session.ts';
+import { anonymousShape, authenticatedShape, logoutShape, toRouteSchema } from './shapes.ts';
+
+type Handler = (context: FrontendContext, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
+
+interface Endpoint {
+  method: 'GET' | 'POST';
+  path: string;
+  handler: Handler;
+  /** `header`: same-origin and `x-csrf: 1`. `read`: not from another site. `own`: the endpoint has its own proof. */
+  csrf: 'header' | 'read' | 'own';
+  isLimited?: boolean;
+  answer?: z.ZodType;
+}
+
+const session = z.union([anonymousShape, authenticatedShape]);
+
+/** The product's own endpoints, whole. */
+export const endpoints: Endpoint[] = [
+  { method: 'GET', path: '/login', handler: login, csrf: 'own', isLimited: true },
+  { method: 'GET', path: '/callback', handler: callback, csrf: 'own', isLimited: true },
+  { method: 'GET', path: '/session', handler: checkSession, csrf: 'read', answer: session },
+  { method: 'POST', path: '/refresh', handler: refresh, csrf: 'header', answer: session },
+  { method: 'POST', path: '/logout', handler: logout, csrf: 'header', answer: logoutShape },
+  { method: 'GET', path: '/logout', handler: logoutByLink, csrf: 'own' },
+];
+
+const formPostCallback: Endpoint = {
+  method: 'POST',
+  path: '/callback',
+  handler: callback,
+  csrf: 'own',
+  isLimited: true,
+};
+
+const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** Registers `/bff` of one frontend. Nothing under it is ever proxied (PX18). */
+export async function endpointsPlugin(scope: FastifyInstance, context: FrontendContext): Promise<void> {
+  const { frontend, signer, sessions, config, metrics } = context;
+  const { cookieName, isSecure, sameSite } = frontend;
+  scope.addHook('onRequest', async (_request, reply) => {
+    reply.headers(ownHeaders(isSecure));
+  });
+  await scope.register(fastifyRateLimit, {
+    global: false,
+    max: config.limits.loginsPerMinute,
+    timeWindow: 60_000,
+    errorResponseBuilder: (_request, { ttl }) => problem(RateLimited, { retryAfterSeconds: ttl / 1000 }),
+  });
+  await scope.register(sessionPlugin, { cookieName, isSecure, sameSite, signer, sessions });
+  // Only form_post brings a form. Other bodies are neither needed nor read.
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: 64 * 1024 },
+    (_request, body, done) => done(null, body),
+  );
+  scope.addContentTypeParser('application/json', { parseAs: 'string', bodyLimit: 1024 }, (_request, _body, done) =>
+    done(null, undefined),
+  );
+
+  const offered =
+    frontend.authorizationServer.responseMode === 'form_post'
+      ? [...endpoints.filter(({ path }) => path !== '/callback'), formPostCallback]
+      : endpoints;
+  for (const endpoint of offered) {
+    scope.route({
+      method: endpoint.method,
+      url: `/bff${endpoint.path}`,
+      config: { kind: 'endpoint', frontend: frontend.name, ...(endpoint.isLimited === true ? { rateLimit: {} } : {}) },
+      schema: endpoint.answer === undefined ? {} : { response: { 200: toRouteSchema(endpoint.answer) } },
+      preValidation: async (request) => {
+        const fault = csrfFaultOf(endpoint, request, frontend.origin);
+        if (fault === undefined) return;
+        metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
+        request.log.info({ frontend: frontend.name, reason: fault, audit: 'csrf_rejected' }, 'request refused');
+        throw problem(CsrfRejected);
+      },
+      handler: (request, reply) => endpoint.handler(context, request, reply),
+    });
+  }
+  for (const path of new Set(offered.map((endpoint) => endpoint.path))) {
+    const allowed = offered.filter((endpoint) => endpoint.path === path).map(({ method }) => method);
+    scope.route({
+      method: allMethods.filter((method) => !allowed.includes(method as 'GET')),
+      url: `/bff${path}`,
+      config: { kind: 'endpoint', frontend: frontend.name },
+      handler: async (_request, reply) => {
+        reply.header('allow', allowed.join(', '));
+        throw problem(MethodNotAllowed);
+      },
+    });
+  }
+  for (const url of ['/bff', '/bff/*']) {
+    scope.all(url, { config: { kind: 'endpoint', frontend: frontend.name } }, async () => {
+      throw problem(RouteUnknown);
+    });
+  }
+}
+
+function csrfFaultOf({ method, csrf }: Endpoint, request: FastifyRequest, origin: string): string | undefined {
+  if (csrf === 'own') return undefined;
+  const fault = csrfFault(method, request.headers, origin, 'header');
+  // A read changes nothing and is useless to a foreign page; only one that says that it is foreign is refused.
+  return csrf === 'read' && fault !== 'cross-site' ? undefined : fault;
+}

@@ -1,0 +1,38 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FrontendContext } from '../frontend/context.ts';
+import type { Problem } from '../http/errors.ts';
+import { transactionCookieAttributes } from './login.ts';
+
+/** A browser that was restarted a moment ago is not restarted again: no loops. Seconds. */
+const restartGuardSeconds = 60;
+
+export function restartCookieName(sessionCookieName: string): string {
+  return `${sessionCookieName}-restarted`;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Where the error page leads by itself, once. */
+    restartUrl?: string;
+  }
+}
+
+/**
+ * A callback that came late or twice belongs to a login of this very browser, so it is safe to begin again: the error
+ * page does so by itself, once, and offers a link after that.
+ */
+export function offerRestart(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  returnTo: string,
+  error: Problem,
+): Problem {
+  const name = restartCookieName(context.frontend.cookieName);
+  const attributes = transactionCookieAttributes(context);
+  if (request.cookies[name] === undefined) {
+    reply.setCookie(name, '1', { ...attributes, maxAge: restartGuardSeconds });
+    request.restartUrl = `${context.loginPath}?return_to=${encodeURIComponent(returnTo)}`;
+  }
+  return error;
+}

@@ -1,0 +1,70 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hashId } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { problem, SessionRequired, TokenUnavailable } from '../http/errors.ts';
+import { idleExpiresAt, type Session } from '../session/session.ts';
+import { parseTokenSet } from '../tokens/token-set.ts';
+import type { SessionAnswer } from './shapes.ts';
+
+/** `GET /bff/session`: who is logged in, until when. Never keeps a session alive (SE8). */
+export async function checkSession(context: FrontendContext, request: FastifyRequest): Promise<SessionAnswer> {
+  return describeSession(context, request.session.current);
+}
+
+/** `POST /bff/refresh`: renews tokens and claims now, for instance after a role was given. */
+export async function refresh(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<SessionAnswer> {
+  const id = request.session.current?.id;
+  const session = id === undefined ? undefined : await context.sessions.use(id);
+  if (session === undefined) throw problem(SessionRequired);
+  const outcome = await context.coordinator.refresh(session);
+  switch (outcome.kind) {
+    case 'refreshed':
+      return describeSession(context, outcome.session);
+    case 'ended':
+      reply.clearCookie(context.frontend.cookieName);
+      throw problem(SessionRequired);
+    case 'unavailable':
+      throw problem(TokenUnavailable, { retryAfterSeconds: outcome.retryAfterMs / 1000 });
+  }
+}
+
+/** Proof for a logout by link: only the session's own browser can know it (CS6). */
+export function logoutSid(session: Session): string {
+  return hashId('logout', session.id);
+}
+
+function describeSession(
+  { frontend, config, sessions, loginPath }: FrontendContext,
+  session: Session | undefined,
+): SessionAnswer {
+  if (session === undefined) return { authenticated: false, loginUrl: loginPath };
+  const tokens = parseTokenSet(session.tokens);
+  const idleEnd = idleExpiresAt(session, sessions.lifetimes);
+  const until = (instant: number) => Math.max(0, Math.floor(instant - session.now));
+  const { claims } = session.identity;
+  return {
+    authenticated: true,
+    user: Object.fromEntries(
+      config.session.claims.filter((name) => Object.hasOwn(claims, name)).map((name) => [name, claims[name]]),
+    ),
+    session: {
+      createdAt: session.createdAt,
+      expiresAt: session.expiresAt,
+      idleExpiresAt: idleEnd,
+      expiresInSeconds: until(session.expiresAt),
+      idleExpiresInSeconds: until(idleEnd),
+    },
+    token: {
+      expiresAt: tokens.expiresAt,
+      expiresInSeconds: until(tokens.expiresAt),
+      refreshable: tokens.refreshToken !== undefined,
+      scope: tokens.scope,
+    },
+    loginUrl: loginPath,
+    logoutUrl: `${frontend.basePath}/bff/logout?sid=${logoutSid(session)}`,
+  };
+}

@@ -1,0 +1,70 @@
+import { z } from 'zod';
+
+// What the endpoints answer: the route schemas and docs/endpoints.md are made from these.
+
+const instant = (description: string) =>
+  z
+    .number()
+    .int()
+    .meta({ description: `${description} Epoch seconds.` });
+const seconds = (description: string) =>
+  z
+    .number()
+    .int()
+    .meta({ description: `${description} Seconds on the server’s clock.` });
+
+export const anonymousShape = z
+  .object({ authenticated: z.literal(false), loginUrl: z.string() })
+  .meta({ description: 'Nobody is logged in.' });
+
+export const authenticatedShape = z
+  .object({
+    authenticated: z.literal(true),
+    user: z.record(z.string(), z.unknown()).meta({ description: 'The claims listed in `session.claims`.' }),
+    session: z.object({
+      createdAt: instant('When the user logged in.'),
+      expiresAt: instant('When the session ends in any case.'),
+      idleExpiresAt: instant('When it ends if it is not used.'),
+      expiresInSeconds: seconds('Until `expiresAt`.'),
+      idleExpiresInSeconds: seconds('Until `idleExpiresAt`.'),
+    }),
+    token: z.object({
+      expiresAt: instant('When the access token expires; Cloakroom refreshes it before.'),
+      expiresInSeconds: seconds('Until then.'),
+      refreshable: z
+        .boolean()
+        .meta({ description: 'Is there a refresh token? Without one the session can’t outlive the access token.' }),
+      scope: z.string().meta({ description: 'Granted scopes.' }),
+    }),
+    loginUrl: z.string(),
+    logoutUrl: z.string().meta({ description: 'A link that logs out; it carries the session’s own `sid` as proof.' }),
+  })
+  .meta({ description: 'Somebody is logged in.' });
+
+export const logoutShape = z
+  .object({
+    endSessionUrl: z
+      .string()
+      .nullable()
+      .meta({ description: 'Go there to log out at the authorization server too; null when it has no such page.' }),
+  })
+  .meta({ description: 'The session has ended.' });
+
+export const problemShape = z
+  .object({
+    type: z.string(),
+    code: z.string().meta({ description: 'See docs/errors.md.' }),
+    title: z.string(),
+    status: z.number().int(),
+    requestId: z.string(),
+    loginUrl: z.string().optional().meta({ description: 'Present where logging in helps.' }),
+  })
+  .meta({ description: 'An error of Cloakroom itself (RFC 9457).' });
+
+export type SessionAnswer = z.infer<typeof anonymousShape> | z.infer<typeof authenticatedShape>;
+
+/** A zod shape as a Fastify response schema. */
+export function toRouteSchema(shape: z.ZodType): object {
+  const { $schema: _, ...schema } = z.toJSONSchema(shape, { target: 'draft-7' });
+  return schema;
+}

@@ -1,0 +1,85 @@
+import { Signer } from '@fastify/cookie';
+import type { FastifyBaseLogger } from 'fastify';
+import type { Config, Frontend } from '../config/config.ts';
+import { buildKeyRing, type KeyRing } from '../crypto/keys.ts';
+import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
+import type { Metrics } from '../ops/metrics.ts';
+import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
+import type { SessionStore } from '../session/store.ts';
+import { type AccessTokenSource, createAccessTokenSource } from '../tokens/access-token.ts';
+import { createRefreshCoordinator, type RefreshCoordinator } from '../tokens/refresh-coordinator.ts';
+import type { TokenDefaults } from '../tokens/token-set.ts';
+
+/** What all frontends of a process share. */
+export interface Shared {
+  config: Config;
+  store: SessionStore;
+  metrics: Metrics;
+  log: FastifyBaseLogger;
+  /** Epoch milliseconds. */
+  nowMs: () => number;
+  /** Names this process in records and in `Via`. */
+  instance: string;
+  /** True once the process is on its way out: connections are not kept alive any more. */
+  isDraining: () => boolean;
+}
+
+/** Everything that belongs to one frontend, made once at start. */
+export interface FrontendContext extends Shared {
+  frontend: Frontend;
+  keys: KeyRing;
+  signer: Signer;
+  sessions: SealedSessions;
+  server: AuthorizationServer;
+  coordinator: RefreshCoordinator;
+  accessTokens: AccessTokenSource;
+  tokenDefaults: TokenDefaults;
+  /** `/bff/login` under the frontend's base path. */
+  loginPath: string;
+  /** Fixed and registered; never made from a request (LG7). */
+  redirectUri: string;
+}
+
+export function createFrontendContext(frontend: Frontend, shared: Shared): FrontendContext {
+  const { config, store, metrics, log, nowMs, instance } = shared;
+  const { name } = frontend;
+  const keys = buildKeyRing(config.session.keys, name);
+  const lifetimes = {
+    idleTimeout: config.session.idleTimeout / 1000,
+    absoluteTimeout: config.session.absoluteTimeout / 1000,
+  };
+  const sessions = createSealedSessions(store, keys, lifetimes, instance);
+  const server = createAuthorizationServer(frontend.authorizationServer, {
+    nowMs,
+    log,
+    onStatus: (isUp) => metrics.authorizationServerUp.set({ frontend: name }, isUp ? 1 : 0),
+  });
+  const tokenDefaults = {
+    assumedLifetime: config.tokens.assumedLifetime / 1000,
+    scope: frontend.authorizationServer.scopes.join(' '),
+  };
+  const coordinator = createRefreshCoordinator({
+    frontend: name,
+    sessions,
+    server,
+    defaults: tokenDefaults,
+    waitMs: config.tokens.waitForRefresh,
+    log,
+    metrics,
+  });
+  const refreshAhead = config.tokens.refreshAhead / 1000;
+  return {
+    ...shared,
+    frontend,
+    keys,
+    // @fastify/cookie's types know only strings; it takes Buffers, as HMAC does.
+    signer: new Signer(keys.signing as unknown as string[], 'sha256'),
+    sessions,
+    server,
+    coordinator,
+    accessTokens: createAccessTokenSource({ frontend: name, coordinator, refreshAhead, log, metrics }),
+    tokenDefaults,
+    loginPath: `${frontend.basePath}/bff/login`,
+    redirectUri: `${frontend.origin}${frontend.basePath}/bff/callback`,
+  };
+}

@@ -1,0 +1,29 @@
+import type { Socket } from 'node:net';
+import { HeadersTooMany, type ProblemType, problem, RequestMalformed, RequestTimeout } from './errors.ts';
+
+/**
+ * Answers what Node's parser refused, before there is a request: bad framing, oversized headers, slowness (T45, T90,
+ * T91). Then the connection is closed: nobody knows where the next request would begin.
+ */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { statusCode = 400, code, message } = problem(typeOf(error.code));
+  const body = JSON.stringify({ type: 'about:blank', code, title: message, status: statusCode });
+  // A browser that somebody stuffed with cookies would be locked out for good: this tells it to drop them.
+  const clear = statusCode === 431 ? 'Clear-Site-Data: "cookies"\r\n' : '';
+  socket.end(
+    `HTTP/1.1 ${statusCode} ${reasons[statusCode] ?? 'Bad Request'}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\n${clear}Connection: close\r\n\r\n${body}`,
+  );
+}
+
+const reasons: Record<number, string> = { 408: 'Request Timeout', 431: 'Request Header Fields Too Large' };
+
+function typeOf(code: string | undefined): ProblemType {
+  if (code === 'HPE_HEADER_OVERFLOW') return HeadersTooMany;
+  return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? RequestTimeout : RequestMalformed;
+}

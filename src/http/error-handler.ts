@@ -1,0 +1,100 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { describeError } from '../ops/logging.ts';
+import type { Metrics } from '../ops/metrics.ts';
+import { StoreUnavailableError } from '../redis/client.ts';
+import {
+  BodyTooLarge,
+  HeadersTooMany,
+  Internal,
+  isProblem,
+  MediaTypeUnsupported,
+  PathNotCanonical,
+  type Problem,
+  problem,
+  RequestMalformed,
+  RequestTimeout,
+  StoreUnavailable,
+} from './errors.ts';
+import { renderErrorPage } from './page.ts';
+import { isNavigation } from './request-source.ts';
+import { ownHeaders } from './security-headers.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Decides how errors look: API routes never answer with a page or a redirect. */
+    kind?: 'endpoint' | 'api' | 'file';
+    frontend?: string;
+    api?: string;
+  }
+}
+
+export interface ErrorHandlerOptions {
+  isSecure: boolean;
+  /** Where "log in" leads; absent outside of a frontend. */
+  loginPath?: string;
+  metrics: Metrics;
+}
+
+/** Turns whatever was thrown into one of our problems: fixed text, no host, no token, no foreign words (ER2, S9). */
+export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandlerOptions) {
+  return function handleError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const known = toProblem(error);
+    const status = known.statusCode ?? 500;
+    metrics.problems.inc({ code: known.code });
+    if (known.code === 'BFF_INTERNAL') request.log.error({ fault: describeError(error) }, 'unexpected error');
+    else if (status >= 500) request.log.warn({ fault: describeError(error) }, 'request failed');
+
+    const isPage = request.routeOptions.config?.kind === 'endpoint' && isNavigation(request.headers);
+    reply.code(status);
+    for (const [name, value] of Object.entries(ownHeaders(isSecure))) reply.header(name, value);
+    // Tells our refusals from an upstream's own (RFC 9209, ER4).
+    reply.header('proxy-status', `cloakroom; error=http_request_denied; details="${known.code}"`);
+    if (known.retryAfterSeconds !== undefined || status === 503)
+      reply.header('retry-after', String(known.retryAfterSeconds ?? 1));
+    if (status === 401) reply.header('www-authenticate', 'Session realm="cloakroom"');
+    const again = request.restartUrl ?? loginPath ?? '/';
+    if (isPage) {
+      // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.
+      if (request.restartUrl !== undefined) reply.header('refresh', `0; url=${request.restartUrl}`);
+      const page = { title: titleOf(status), message: known.message, code: known.code, requestId: request.id, again };
+      return reply.type('text/html; charset=utf-8').send(renderErrorPage(page));
+    }
+    const helpsToLogIn = status === 401 || known.code.startsWith('BFF_LOGIN_');
+    return reply.type('application/problem+json').send(
+      JSON.stringify({
+        type: 'about:blank',
+        code: known.code,
+        title: known.message,
+        status,
+        requestId: request.id,
+        ...(helpsToLogIn && loginPath !== undefined ? { loginUrl: loginPath } : {}),
+      }),
+    );
+  };
+}
+
+function toProblem(error: FastifyError | Error): Problem {
+  if (isProblem(error)) return error;
+  if (error instanceof StoreUnavailableError) return problem(StoreUnavailable, { cause: error, retryAfterSeconds: 1 });
+  switch ('statusCode' in error ? error.statusCode : undefined) {
+    case 400:
+      return problem('code' in error && error.code === 'FST_ERR_BAD_URL' ? PathNotCanonical : RequestMalformed, {
+        cause: error,
+      });
+    case 408:
+      return problem(RequestTimeout, { cause: error });
+    case 413:
+      return problem(BodyTooLarge, { cause: error });
+    case 415:
+      return problem(MediaTypeUnsupported, { cause: error });
+    case 431:
+      return problem(HeadersTooMany, { cause: error });
+    default:
+      return problem(Internal, { cause: error });
+  }
+}
+
+function titleOf(status: number): string {
+  if (status === 503 || status === 502 || status === 504) return 'Please try again shortly';
+  return status === 404 ? 'Nothing here' : status === 429 ? 'Too many attempts' : 'That did not work';
+}

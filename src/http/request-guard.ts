@@ -1,0 +1,45 @@
+import type { FastifyInstance } from 'fastify';
+import {
+  HeadersTooMany,
+  HostInvalid,
+  HostUnknown,
+  PathNotCanonical,
+  type ProblemType,
+  problem,
+  WebSocketRefused,
+} from './errors.ts';
+import { targetFault } from './request-path.ts';
+
+/** More header lines than any browser sends. */
+const mostHeaderLines = 100;
+
+/** Refuses, before anything else looks at it, every request that two parties could read in two ways. */
+export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>, isDraining: () => boolean): void {
+  server.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    if (isDraining()) reply.header('connection', 'close');
+    const fault = requestFault(request.raw.rawHeaders, request.raw.headers, request.raw.url ?? '', hosts);
+    if (fault === undefined) done();
+    else done(problem(fault));
+  });
+}
+
+function requestFault(
+  rawHeaders: string[],
+  headers: { host?: string | undefined; upgrade?: string | undefined },
+  target: string,
+  hosts: Set<string>,
+): ProblemType | undefined {
+  if (rawHeaders.length > 2 * mostHeaderLines) return HeadersTooMany;
+  let hostLines = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    if (name.length === 4 && name.toLowerCase() === 'host') hostLines++;
+  }
+  const host = headers.host?.toLowerCase() ?? '';
+  // Node keeps the first of two Host lines; a proxy in front may have used the second (T76).
+  if (hostLines !== 1 || !/^[a-z0-9.:[\]-]+$/.test(host)) return HostInvalid;
+  if (!hosts.has(host)) return HostUnknown;
+  if (headers.upgrade?.toLowerCase() === 'websocket') return WebSocketRefused;
+  return targetFault(target) === undefined ? undefined : PathNotCanonical;
+}

@@ -1,0 +1,188 @@
+// What crosses the proxy, as allow-lists in both directions (PX3–PX8, PX15, PX20). Both functions are pure. A header
+// that no list names does not cross; an API can add names in its configuration, but none that identifies somebody,
+// frames a message or belongs to Cloakroom (config/config.ts refuses those).
+
+/** Request headers that are passed on. */
+const requestHeaders = new Set([
+  'accept',
+  'accept-charset',
+  'accept-encoding',
+  'accept-language',
+  'cache-control',
+  'content-digest',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-type',
+  'date',
+  'digest',
+  'idempotency-key',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'last-event-id',
+  'pragma',
+  'prefer',
+  'priority',
+  'range',
+  'repr-digest',
+  'save-data',
+  'slug',
+  'soapaction',
+  'user-agent',
+  'x-requested-with',
+  // W3C Trace Context and Baggage
+  'traceparent',
+  'tracestate',
+  'baggage',
+]);
+
+/** Response headers that are passed back. */
+const responseHeaders = new Set([
+  'accept-patch',
+  'accept-post',
+  'accept-ranges',
+  'allow',
+  'content-digest',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-range',
+  'content-security-policy',
+  'content-type',
+  'date',
+  'deprecation',
+  'digest',
+  'etag',
+  'last-modified',
+  'link',
+  'location',
+  'preference-applied',
+  'ratelimit',
+  'ratelimit-limit',
+  'ratelimit-policy',
+  'ratelimit-remaining',
+  'ratelimit-reset',
+  'repr-digest',
+  'retry-after',
+  'server-timing',
+  'sunset',
+  'traceresponse',
+  'vary',
+  'warning',
+  'www-authenticate',
+  'x-accel-buffering',
+  'x-ratelimit-limit',
+  'x-ratelimit-remaining',
+  'x-ratelimit-reset',
+]);
+
+/** Passed back only when the API says `cache: true`; else answers are `no-store` (PX19). */
+const cachingHeaders = new Set(['age', 'cache-control', 'expires']);
+
+/** Extra names of an API; a final `*` stands for any ending. */
+export interface ExtraHeaders {
+  names: Set<string>;
+  prefixes: string[];
+}
+
+export function buildExtraHeaders(configured: string[]): ExtraHeaders {
+  return {
+    names: new Set(configured.filter((name) => !name.endsWith('*'))),
+    prefixes: configured.filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1)),
+  };
+}
+
+/** A wildcard can't reach these, however it is written. */
+const neverByWildcard =
+  /^(x-forwarded|x-original|x-real|x-http-method|x-request-id|x-csrf|proxy-|access-control-|sec-|set-cookie|x-powered-by)/;
+
+function isExtra(name: string, { names, prefixes }: ExtraHeaders): boolean {
+  return names.has(name) || (prefixes.some((prefix) => name.startsWith(prefix)) && !neverByWildcard.test(name));
+}
+
+export interface UpstreamHeaderOptions {
+  extra: ExtraHeaders;
+  hasBody: boolean;
+  /** Set by us whatever the browser sent. */
+  replaced: Record<string, string | undefined>;
+}
+
+/** The request headers for an upstream, flat, from Node's raw list. */
+export function buildUpstreamHeaders(raw: string[], { extra, hasBody, replaced }: UpstreamHeaderOptions): string[] {
+  const connectionNamed = connectionOptions(raw);
+  const headers: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase();
+    // Compared exactly: X_Forwarded_User or x.user is on no list (T67).
+    if (!requestHeaders.has(name) && !isExtra(name, extra)) continue;
+    if (connectionNamed?.has(name) === true) continue;
+    if (!hasBody && (name === 'content-length' || name === 'content-type')) continue;
+    headers.push(name, raw[index + 1] as string);
+  }
+  // Ours come last and are not in the lists above, so nothing that the browser names can strip or double them (PX4).
+  for (const name of Object.keys(replaced)) {
+    const value = replaced[name];
+    if (value !== undefined) headers.push(name, value);
+  }
+  return headers;
+}
+
+/** Header names that a `Connection` header makes hop-by-hop (RFC 9110 §7.6.1). */
+function connectionOptions(raw: string[]): Set<string> | undefined {
+  let named: Set<string> | undefined;
+  for (let index = 0; index < raw.length; index += 2) {
+    if ((raw[index] as string).toLowerCase() !== 'connection') continue;
+    for (const option of (raw[index + 1] as string).toLowerCase().split(',')) {
+      const name = option.trim();
+      if (name === '' || name === 'keep-alive' || name === 'close') continue;
+      named ??= new Set();
+      named.add(name);
+    }
+  }
+  return named;
+}
+
+export interface BrowserHeaderOptions {
+  extra: ExtraHeaders;
+  cache: boolean;
+  status: number;
+  /** Turns a Location that points at the upstream into one that browsers can follow. */
+  rewriteLocation: (location: string) => string;
+  replaced: Record<string, string | undefined>;
+}
+
+/** The response headers for the browser, flat, from undici's raw list. Cookies never cross: one could replace ours (S7). */
+export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHeaderOptions): string[] {
+  const lines = raw.map((item) => (typeof item === 'string' ? item : item.toString('latin1')));
+  const connectionNamed = connectionOptions(lines);
+  const headers: string[] = [];
+  for (let index = 0; index < lines.length; index += 2) {
+    const name = (lines[index] as string).toLowerCase();
+    const value = lines[index + 1] as string;
+    if (!responseHeaders.has(name) && !isExtra(name, options.extra) && !(options.cache && cachingHeaders.has(name)))
+      continue;
+    if (connectionNamed?.has(name) === true) continue;
+    if (name === 'www-authenticate' && !isTokenChallenge(value)) continue;
+    headers.push(name, name === 'location' ? options.rewriteLocation(value) : value);
+  }
+  for (const name of Object.keys(options.replaced)) {
+    const value = options.replaced[name];
+    if (value !== undefined) headers.push(name, value);
+  }
+  if (!options.cache) headers.push('cache-control', 'no-store');
+  // An upstream's own refusal stays one, and can be told from ours (ER4).
+  if (options.status === 401 || options.status === 403)
+    headers.push('proxy-status', `cloakroom; received-status=${options.status}`);
+  return headers;
+}
+
+/** Basic, Negotiate and the like would make the browser ask its user for a password (T72). */
+function isTokenChallenge(value: string): boolean {
+  return /^(bearer|dpop)\b/i.test(value) && !/\b(basic|negotiate|ntlm|digest)\s+\S/i.test(value);
+}

@@ -1,0 +1,86 @@
+import fastifyCookie, { type Signer } from '@fastify/cookie';
+import fastifySession from '@fastify/session';
+import fastifyPlugin from 'fastify-plugin';
+import { hashId } from '../crypto/keys.ts';
+import type { SealedSessions } from './sealed-sessions.ts';
+import type { Session } from './session.ts';
+import { readTicket } from './ticket.ts';
+
+declare module 'fastify' {
+  interface Session {
+    /** The opened session; absent for anonymous browsers. */
+    current?: import('./session.ts').Session;
+  }
+}
+
+export interface SessionPluginOptions {
+  cookieName: string;
+  isSecure: boolean;
+  sameSite: 'strict' | 'lax';
+  signer: Signer;
+  sessions: SealedSessions;
+}
+
+/**
+ * @fastify/session for the `/bff` endpoints: it makes, signs and renews ids; our store keeps the record. Its defaults
+ * resurrect deleted sessions, write on every request and lose its own cookie; each is overridden here with the reason
+ * (REQUIREMENTS S1, S2; STACK 4.1).
+ */
+export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
+  async (scope, { cookieName, isSecure, sameSite, signer, sessions }) => {
+    const attributes = { path: '/', httpOnly: true, secure: isSecure, sameSite };
+    // parseOptions are merged into every set and clear: without `secure` a browser keeps a __Host- cookie that the
+    // session plugin tries to clear.
+    await scope.register(fastifyCookie, { parseOptions: attributes });
+
+    // Between cookie and session, because the session plugin can't be told otherwise:
+    scope.addHook('onRequest', async (request, reply) => {
+      // The scheme is what the configuration says. Behind a TLS terminator that is not trusted, the plugin would
+      // silently neither save the session nor set its cookie.
+      Object.defineProperty(request, 'protocol', { value: isSecure ? 'https' : 'http' });
+
+      const ticket = readTicket(request.headers.cookie, cookieName, signer);
+      if (ticket.kind === 'valid' && ticket.isOldKey) {
+        // Signed with a key that is being rotated out: the plugin would restore the session and then clear the cookie.
+        const value = signer.sign(ticket.sessionId);
+        request.cookies[cookieName] = value;
+        reply.setCookie(cookieName, value, attributes);
+      } else if (ticket.kind === 'ambiguous' || ticket.kind === 'forged') {
+        // "First one wins" would let a planted cookie decide (T43).
+        delete request.cookies[cookieName];
+        reply.clearCookie(cookieName, attributes);
+      }
+    });
+
+    await scope.register(fastifySession, {
+      secret: signer,
+      cookieName,
+      cookie: { ...attributes },
+      rolling: false, // else every response writes the session back, also one that was deleted meanwhile
+      saveUninitialized: false, // else every anonymous request creates one
+      store: {
+        get(id, done) {
+          sessions.peek(id).then(
+            (current) => done(null, current === undefined ? null : storedSession(current)),
+            (error: unknown) => done(error),
+          );
+        },
+        // The record is created by the callback endpoint with everything in it, and changed by scripts only. The
+        // plugin's own writes would be last-write-wins.
+        set: (_id, _session, done) => done(),
+        destroy(id, done) {
+          sessions.end(hashId(id)).then(
+            () => done(),
+            (error: unknown) => done(error),
+          );
+        },
+      },
+    });
+  },
+  { name: 'cloakroom-session' },
+);
+
+/** Cookie attributes are not restored from a session, so that a changed SameSite reaches everybody at once. */
+function storedSession(current: Session) {
+  return { current } as never;
+}

@@ -1,0 +1,197 @@
+import { randomBytes } from 'node:crypto';
+import { inject } from 'vitest';
+import { stringify } from 'yaml';
+import { type App, createApp } from '../../src/app.ts';
+import { formatProblem, parseConfig } from '../../src/config/load.ts';
+import { type Browser, createBrowser } from './browser.ts';
+import { assertNoSecrets } from './canary.ts';
+import { type Clock, createClock } from './clock.ts';
+import { reply } from './echo-upstream/answers.ts';
+import { startEchoUpstream } from './echo-upstream.ts';
+import { startEvilProvider } from './evil-provider.ts';
+import './global-redis.ts';
+import { createLogSink } from './log-sink.ts';
+import { freePort, uniqueKeyPrefix } from './redis.ts';
+import { dumpRedis } from './redis-dump.ts';
+
+/** A configuration file as data. */
+// biome-ignore lint/suspicious/noExplicitAny: tests change any key of a configuration, also to what the schema refuses
+export type ConfigData = Record<string, any>;
+
+export interface WorldOptions {
+  /** `redis` unless the test needs to move time, which only the memory store lets it do. */
+  store?: 'memory' | 'redis';
+  redisUrl?: string;
+  /** Changes the configuration before it is checked. */
+  config?: (data: ConfigData) => void;
+  provider?: Parameters<typeof startEvilProvider>[0];
+  /** Cloakroom processes-in-one on the same store and keys. */
+  replicas?: number;
+}
+
+type Provider = Awaited<ReturnType<typeof startEvilProvider>>;
+type Upstream = Awaited<ReturnType<typeof startEchoUpstream>>;
+
+/** One Cloakroom (or several replicas) with real peers around it, all on loopback. */
+export interface World {
+  provider: Provider;
+  upstream: Upstream;
+  app: App;
+  apps: App[];
+  port: number;
+  ports: number[];
+  origin: string;
+  clock: Clock;
+  log: ReturnType<typeof createLogSink>;
+  keyPrefix: string;
+  redisUrl: string | undefined;
+  /** A new browser; it finds the frontend on the given replica. */
+  browser(replica?: number): Browser;
+  /** A browser that is logged in as `sub`. */
+  loggedIn(sub?: string, claims?: Record<string, unknown>): Promise<Browser>;
+  /** Call when a test expects lines of level error. */
+  allowErrors(): void;
+  /** More texts in which no secret may be: answers that a test read itself. */
+  alsoSearch(name: string, text: string): void;
+  /** Stops everything, then: no unexpected error in the log, no secret anywhere, no Redis key without end. */
+  stop(): Promise<void>;
+}
+
+/** Starts a world. Its upstream answers `{"ok":true}` and records what arrived; it does not echo the bearer token back. */
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const provider = await startEvilProvider(options.provider);
+  const upstream = await startEchoUpstream();
+  const answer = reply({ body: { ok: true } });
+  upstream.respond = answer;
+  const clock = createClock();
+  const log = createLogSink();
+  const keyPrefix = uniqueKeyPrefix();
+  const redisUrl = (options.store ?? 'redis') === 'redis' ? (options.redisUrl ?? inject('redisUrl')) : undefined;
+  const ports: number[] = [];
+  for (let index = 0; index < (options.replicas ?? 1); index++) ports.push(await freePort());
+  const port = ports[0] as number;
+  const origin = `http://localhost:${port}`;
+
+  const data: ConfigData = {
+    publicUrl: origin,
+    listen: { host: '127.0.0.1', port },
+    ops: { host: '127.0.0.1', port: 0 },
+    authorizationServer: {
+      issuer: provider.issuer,
+      clientId: provider.clientId,
+      clientSecret: provider.clientSecret,
+      scopes: ['openid', 'profile'],
+      timeout: '2s',
+    },
+    session: {
+      ...(redisUrl === undefined ? {} : { redis: { url: redisUrl, keyPrefix } }),
+      keys: [randomBytes(32).toString('base64url')],
+    },
+    limits: { loginsPerMinute: 10_000 },
+    log: { level: 'trace' },
+    apis: { orders: { path: '/api/orders', upstream: upstream.url } },
+  };
+  options.config?.(data);
+  const parsed = parseConfig('world.yaml', stringify(data), {});
+  if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
+
+  const apps: App[] = [];
+  for (const listenPort of ports) {
+    const app = await createApp(parsed.config, {
+      logStream: log.stream,
+      ...(redisUrl === undefined ? { nowMs: clock.now } : {}),
+    });
+    await app.ops.listen({ host: '127.0.0.1', port: 0 });
+    await app.server.listen({ host: '127.0.0.1', port: listenPort });
+    apps.push(app);
+  }
+
+  const browsers: Browser[] = [];
+  const searched: { name: string; text: string }[] = [];
+  let errorsAllowed = false;
+  const browser = (replica = 0) => {
+    // All replicas answer to the public origin, as behind a load balancer.
+    const created = createBrowser({
+      origin,
+      ...(replica === 0 ? {} : { connectTo: `http://127.0.0.1:${ports[replica]}` }),
+    });
+    browsers.push(created);
+    return created;
+  };
+
+  return {
+    provider,
+    upstream,
+    app: apps[0] as App,
+    apps,
+    port,
+    ports,
+    origin,
+    clock,
+    log,
+    keyPrefix,
+    redisUrl,
+    browser,
+    async loggedIn(sub = 'alice', claims = {}) {
+      provider.nextLogin({ sub, claims });
+      const created = browser();
+      const page = await created.login('/');
+      const session = (await created.fetch('/bff/session')).json<{ authenticated: boolean }>();
+      if (!session.authenticated) throw new Error(`login failed: ${page.status} ${page.text}`);
+      return created;
+    },
+    allowErrors() {
+      errorsAllowed = true;
+    },
+    alsoSearch(name, text) {
+      searched.push({ name, text });
+    },
+    async stop() {
+      const metrics = await (apps[0] as App).ops.inject('/metrics');
+      await Promise.all(apps.map((app) => app.close()));
+      const cookies = browsers.flatMap((one) => one.allCookies().map(({ value }) => value));
+      const answers = browsers.flatMap((one) =>
+        one.history
+          .filter((hop) => new URL(hop.url).origin === origin)
+          .map((hop) => ({
+            name: `answer of ${hop.method} ${new URL(hop.url).pathname}`,
+            text: headerText(hop.headers),
+          })),
+      );
+      await Promise.all([...browsers.map((one) => one.close()), upstream.stop(), provider.stop()]);
+
+      const tokens = provider.issuedSecrets(
+        'access_token',
+        'refresh_token',
+        'id_token',
+        'code_verifier',
+        'client_secret',
+      );
+      const codes = provider.issuedSecrets('code');
+      const keys = (data.session as { keys: string[] }).keys;
+      const tickets = cookies.filter((value) => value.length > 40);
+      assertNoSecrets({ secrets: [...tokens, ...keys], haystacks: [...answers, ...searched] });
+      assertNoSecrets({
+        secrets: [...tokens, ...codes, ...keys, ...tickets],
+        haystacks: [
+          { name: 'log', text: log.text() },
+          { name: 'metrics', text: metrics.body },
+        ],
+      });
+      if (redisUrl !== undefined) {
+        const dump = await dumpRedis(redisUrl, `${keyPrefix}*`);
+        const endless = dump.filter(({ pttl }) => pttl === -1).map(({ key }) => key);
+        if (endless.length > 0) throw new Error(`Redis keys without an end: ${endless.join(', ')}`);
+        assertNoSecrets({
+          secrets: [...tokens, ...codes, ...keys, ...tickets.map((ticket) => ticket.split('.')[0] ?? ticket)].filter(
+            (text) => text.length >= 8,
+          ),
+          haystacks: dump.map(({ key, value }) => ({ name: `Redis ${key}`, text: `${key}\n${value}` })),
+        });
+      }
+      const errors = log.errors();
+      if (!errorsAllowed && errors.length > 0)
+        throw new Error(`unexpected errors in the log: ${JSON.stringify(errors, null, 1)}`);
+    },
+  };
+}

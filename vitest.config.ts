@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
+
+// unit: pure, no Redis. The rest runs against the real peers: Redis, an OpenID provider, sockets. e2e: Chromium.
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { ...common, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/project/**/*.test.ts'] } },
+      {
+        test: {
+          ...common,
+          name: 'integration',
+          include: ['test/{flows,contract,security,faults}/**/*.test.ts'],
+          globalSetup: ['test/support/global-redis.ts'],
+          maxWorkers: 2,
+        },
+      },
+      { test: { ...common, name: 'e2e', include: ['test/e2e/**/*.test.ts'], testTimeout: 60_000, maxWorkers: 1 } },
+    ],
+  },
+});

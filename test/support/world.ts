@@ -155,7 +155,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
           .filter((hop) => new URL(hop.url).origin === origin)
           .map((hop) => ({
             name: `answer of ${hop.method} ${new URL(hop.url).pathname}`,
-            text: headerText(hop.headers),
+            text: `${JSON.stringify(hop.headers)}\n${(hop.body ?? '').toString('latin1')}`,
           })),
       );
       await Promise.all([...browsers.map((one) => one.close()), upstream.stop(), provider.stop()]);

@@ -38,7 +38,7 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   const document = readDocument(file, text, env);
   if (document.data === undefined) return { ok: false, problems: document.problems };
 
-  const parsed = configSchema.safeParse(document.data, { reportInput: true });
+  const parsed = parseFilled(document.data);
   const problems = [...document.problems];
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => explainIssue(document, issue)));
   const built = parsed.success ? buildConfig(parsed.data) : undefined;
@@ -46,6 +46,33 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   problems.push(...acrossKeys.map(({ path, message }) => document.problemAt(path, message)));
   if (problems.length > 0 || built === undefined) return { ok: false, problems: inOrder(problems) };
   return { ok: true, config: built.config, warnings: built.warnings };
+}
+
+/**
+ * Validates. What `${env:PORT}` left as text becomes the number or boolean that the schema wants there; YAML itself
+ * already made numbers of what was written as such.
+ */
+function parseFilled(data: unknown): z.ZodSafeParseResult<z.output<typeof configSchema>> {
+  const first = configSchema.safeParse(data, { reportInput: true });
+  const scalars = (first.error?.issues ?? []).filter(
+    (issue) =>
+      issue.code === 'invalid_type' &&
+      typeof issue.input === 'string' &&
+      scalarOf(issue.expected, issue.input) !== undefined,
+  );
+  if (scalars.length === 0) return first;
+  const copy = structuredClone(data);
+  for (const issue of scalars) {
+    let holder = copy as Record<PropertyKey, unknown>;
+    for (const step of issue.path.slice(0, -1)) holder = holder[step] as Record<PropertyKey, unknown>;
+    holder[issue.path.at(-1) as PropertyKey] = scalarOf((issue as { expected: string }).expected, String(issue.input));
+  }
+  return configSchema.safeParse(copy, { reportInput: true });
+}
+
+function scalarOf(expected: string, text: string): number | boolean | undefined {
+  if (/^(number|int)$/.test(expected) && /^\d{1,15}$/.test(text)) return Number(text);
+  return expected === 'boolean' && /^(true|false)$/.test(text) ? text === 'true' : undefined;
 }
 
 /** `config.yaml:12:5 apis.orders.path: …`, a line a problem. */

@@ -10,11 +10,13 @@ const cli = path.join(root, 'src', 'cli.ts');
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 
 if (major > 22 || (major === 22 && minor >= 19)) {
-  import(require('node:url').pathToFileURL(cli).href);
+  void import(require('node:url').pathToFileURL(cli).href);
 } else {
   const bundled = path.join(root, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin', 'node');
   if (!existsSync(bundled)) {
-    console.error(`cloakroom: needs Node >= 22.19, this is ${process.version}: run "npm ci" in ${root}, or install a newer Node`);
+    console.error(
+      `cloakroom: needs Node >= 22.19, this is ${process.version}: run "npm ci" in ${root}, or install a newer Node`,
+    );
     process.exit(2);
   }
   const child = spawn(bundled, [cli, ...process.argv.slice(2)], { stdio: 'inherit' });

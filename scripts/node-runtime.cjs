@@ -22,12 +22,6 @@ const systemVersion = npmNode
   ? spawnSync(npmNode, ['--version'], { encoding: 'utf8' }).stdout?.trim() || process.version
   : process.version;
 
-// npm links the commands of dependencies only; with this, `npx cloakroom` runs ours at once and asks nothing.
-const command = path.join(root, 'node_modules', '.bin', 'cloakroom');
-mkdirSync(path.dirname(command), { recursive: true });
-rmSync(command, { force: true });
-symlinkSync(path.join('..', '..', 'scripts', 'cloakroom.cjs'), command);
-
 if (isSupported(systemVersion)) {
   rmSync(link, { force: true });
 } else if (existsSync(bundled)) {

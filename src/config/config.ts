@@ -1,21 +1,11 @@
-import type {
-  ApiConfig,
-  AuthorizationServerConfig,
-  ConfigInput,
-  FrontendInput,
-  SessionConfig,
-  TokensConfig,
-} from './schema.ts';
+import type { ApiConfig } from './api-schema.ts';
+import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
+import type { ConfigInput, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
 import { isLoopbackHost } from './values.ts';
 
-export type {
-  ApiConfig,
-  AuthorizationServerConfig,
-  RedisConfig,
-  RequireConfig,
-  SessionConfig,
-  TokensConfig,
-} from './schema.ts';
+export type { ApiConfig, RequireConfig } from './api-schema.ts';
+export type { AuthorizationServerConfig } from './authorization-server-schema.ts';
+export type { RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {

@@ -74,3 +74,22 @@ export function isLoopbackHost(hostname: string): boolean {
     /^127(\.\d{1,3}){3}$/.test(hostname)
   );
 }
+
+/** An http(s) URL; plain http only for loopback hosts. */
+export const url = (description: string, example: string) =>
+  z
+    .string()
+    .refine(
+      (text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ''),
+      `is not an http(s) URL: write it like ${example}`,
+    )
+    .refine((text) => !/[?#@]/.test(text), `must not have a query, fragment or user info: write it like ${example}`)
+    .refine((text) => {
+      const parsed = parseUrl(text);
+      return parsed?.protocol !== 'http:' || isLoopbackHost(parsed.hostname);
+    }, 'must be https: plain http is only accepted for loopback hosts (localhost, 127.0.0.1, [::1])')
+    .meta({ description, examples: [example] });
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
+}

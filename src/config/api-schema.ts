@@ -1,0 +1,105 @@
+import { z } from 'zod';
+import { duration, size } from './values.ts';
+
+const headerName = z
+  .string()
+  .regex(/^[a-z0-9-]+\*?$/, 'is not a lower-case header name (a final * stands for any ending)');
+const method = z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']);
+
+const claimRule = z.union([z.string(), z.number(), z.boolean()]);
+
+const require_ = z.strictObject({
+  roles: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .meta({ description: 'The session’s `roles` claim must be an array with one of these.' }),
+  scopes: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .meta({ description: 'All of these scopes must have been granted.' }),
+  claims: z.record(z.string().min(1), claimRule).optional().meta({
+    description:
+      'Each claim (a path such as `realm_access.roles`) must equal the value, or be an array that has it. Types are compared too.',
+  }),
+});
+
+/** One API behind a frontend. */
+export const api = z.strictObject({
+  path: z
+    .string()
+    .regex(
+      /^(\/[A-Za-z0-9._~-]+)+$/,
+      'must be a plain path such as /api/orders: no trailing slash, no wildcard, no escapes',
+    )
+    .refine((path) => !/\/\.\.?(\/|$)/.test(path), 'must not have . or .. segments')
+    .meta({
+      description: 'Path under `publicUrl` that belongs to this API, with everything below it.',
+      examples: ['/api/orders'],
+    }),
+  upstream: z
+    .string()
+    .refine(
+      (text) => /^https?:\/\/[^/?#@]+\/?$/.test(text) && URL.canParse(text),
+      'must be an origin such as http://orders:8080: put a path into rewritePath',
+    )
+    .meta({ description: 'Origin of the API. Nothing in a request can change it.', examples: ['http://orders:8080'] }),
+  rewritePath: z
+    .string()
+    .regex(/^\/([A-Za-z0-9._~-]+(\/[A-Za-z0-9._~-]+)*)?$/, 'must be a plain path such as /v1, or /')
+    .prefault('/')
+    .meta({ description: 'What `path` becomes at the upstream: with `/`, `/api/orders/7` arrives as `/7`.' }),
+  token: z.enum(['user', 'none']).prefault('user').meta({
+    description:
+      '`user`: a session is needed and its access token is attached. `none`: no token is attached; public unless `require` is set.',
+  }),
+  require: require_.optional().meta({ description: 'What the session must have; otherwise 403.' }),
+  methods: z
+    .array(method)
+    .min(1)
+    .prefault(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
+    .meta({ description: 'Methods that are passed on; others get 405.' }),
+  csrf: z.enum(['header', 'origin']).prefault('header').meta({
+    description:
+      '`header`: an unsafe request needs to be same-origin and carry `x-csrf: 1`. `origin`: same-origin is enough, for HTML forms.',
+  }),
+  forwardHeaders: z
+    .array(headerName)
+    .prefault([])
+    .meta({ description: 'Request headers to pass on besides the standard ones, such as `x-shop-*`.' }),
+  returnHeaders: z
+    .array(headerName)
+    .prefault([])
+    .meta({ description: 'Response headers to pass back besides the standard ones, such as `x-total-count`.' }),
+  cache: z
+    .boolean()
+    .prefault(false)
+    .meta({ description: 'Let the upstream’s `Cache-Control` through. Otherwise answers are `no-store`.' }),
+  timeouts: z
+    .strictObject({
+      connect: duration('Opening a connection.').prefault('2s'),
+      headers: duration('From the request to the response headers.').prefault('60s'),
+      body: duration('Between two pieces of the response body.').prefault('5m'),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      requestBody: size('Largest request body; more gets 413.').prefault('100MiB'),
+      connections: z
+        .number()
+        .int()
+        .min(1)
+        .max(10_000)
+        .prefault(256)
+        .meta({ description: 'Connections to this upstream at the same time.' }),
+    })
+    .prefault({}),
+  caFile: z
+    .string()
+    .optional()
+    .meta({ description: 'PEM file with the CA of the upstream; the system’s CAs when absent.' }),
+});
+
+export type ApiConfig = z.output<typeof api>;
+export type RequireConfig = z.output<typeof require_>;

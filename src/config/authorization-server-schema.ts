@@ -1,0 +1,113 @@
+import { z } from 'zod';
+import { duration, secret, url } from './values.ts';
+
+const loginParameter = z
+  .array(z.string().min(1))
+  .min(1)
+  .meta({ description: 'The values a browser may choose; `["*"]` accepts any value of up to 256 characters.' });
+
+/** Parameters that Cloakroom sets itself: neither configuration nor a browser may replace them (LG9). */
+const reservedParameters = [
+  'client_id', 'client_secret', 'client_assertion', 'client_assertion_type', 'redirect_uri', 'response_type', 'response_mode',
+  'scope', 'state', 'nonce', 'code_challenge', 'code_challenge_method', 'request', 'request_uri', 'resource', 'return_to', 'iss',
+]; // biome-ignore format: a list of names reads better in rows
+
+const parameterName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]+$/)
+  .refine((name) => !reservedParameters.includes(name), {
+    error: 'is a parameter that Cloakroom sets itself: remove it here',
+  });
+
+const resource = z
+  .string()
+  .refine(
+    (text) => URL.canParse(text) && !text.includes('#'),
+    'is not an absolute URI without a fragment (RFC 8707 §2)',
+  );
+
+/** One authorization server, and Cloakroom’s registration there. */
+export const authorizationServer = z.strictObject({
+  issuer: url(
+    'The issuer identifier, exactly as the authorization server’s metadata gives it.',
+    'https://id.example.com',
+  ),
+  clientId: z.string().min(1).meta({ description: 'The `client_id` registered for this frontend.' }),
+  clientSecret: secret('The `client_secret`. Needed unless `privateKey` is set.').optional(),
+  privateKey: secret(
+    'PEM (PKCS #8) private key for `private_key_jwt`. Needed unless `clientSecret` is set.',
+  ).optional(),
+  privateKeyId: z.string().optional().meta({ description: 'The `kid` of `privateKey` in the registered key set.' }),
+  privateKeyAlgorithm: z
+    .enum(['RS256', 'PS256', 'ES256', 'EdDSA'])
+    .prefault('RS256')
+    .meta({ description: 'Signature algorithm of `privateKey`.' }),
+  clientAuthentication: z
+    .enum(['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'])
+    .optional()
+    .meta({
+      description:
+        'How Cloakroom authenticates. Default: `private_key_jwt` with a `privateKey`, else `client_secret_basic`.',
+    }),
+  scopes: z
+    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a scope'))
+    .prefault(['openid'])
+    .refine((scopes) => scopes.includes('openid'), 'must contain openid')
+    .meta({ description: 'Scopes of the login. Many servers give a refresh token only for `offline_access`.' }),
+  resources: z.array(resource).prefault([]).meta({ description: 'Resource indicators of the login (RFC 8707).' }),
+  extraParameters: z
+    .record(parameterName, z.string())
+    .prefault({})
+    .meta({ description: 'Fixed extra parameters of the authorization request, such as `audience` at Auth0.' }),
+  loginParameters: z.record(parameterName, loginParameter).prefault({}).meta({
+    description:
+      'Parameters that `GET /bff/login` passes on from its query, each with the values allowed. All others are ignored.',
+  }),
+  acrValues: z.array(z.string().min(1)).prefault([]).meta({
+    description: 'Authentication context classes to ask for; the `acr` of the ID token must then be one of them.',
+  }),
+  maxAge: duration('The login asks for an authentication no older than this and refuses an older one.').optional(),
+  pushedAuthorizationRequests: z
+    .enum(['auto', 'always', 'never'])
+    .prefault('auto')
+    .meta({ description: 'Push the authorization request (RFC 9126): `auto` when the server offers it.' }),
+  responseMode: z.enum(['query', 'form_post']).prefault('query').meta({
+    description: 'How the authorization response comes back. `form_post` needs a SameSite=None login cookie.',
+  }),
+  assumePkceS256: z
+    .boolean()
+    .prefault(false)
+    .meta({ description: 'Log in although the metadata does not say that PKCE S256 is supported (RFC 9700 §4.7.1).' }),
+  idTokenSigningAlgorithms: z
+    .array(
+      z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']),
+    )
+    .min(1)
+    .prefault(['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'])
+    .meta({ description: 'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are.' }),
+  trustedAudiences: z
+    .array(z.string())
+    .prefault([])
+    .meta({ description: 'Audiences that an ID token may name besides `clientId`.' }),
+  timeout: duration('How long one call to the authorization server may take.').prefault('5s'),
+  clockTolerance: duration('How far the authorization server’s clock may differ.').prefault('10s'),
+  revokeOnLogout: z
+    .boolean()
+    .prefault(true)
+    .meta({ description: 'Revoke the refresh token at logout (RFC 7009), in the background.' }),
+  idTokenHint: z.boolean().prefault(false).meta({
+    description:
+      'Send `id_token_hint` at logout. It puts the ID token into a URL that the browser sees (docs/adr/0003).',
+  }),
+  postLogoutPath: z
+    .string()
+    .startsWith('/')
+    .prefault('/')
+    .meta({ description: 'Path under `publicUrl` that is registered as `post_logout_redirect_uri`.' }),
+  caFile: z
+    .string()
+    .optional()
+    .meta({ description: 'PEM file with the CA of the authorization server; the system’s CAs when absent.' }),
+});
+
+export type AuthorizationServerConfig = z.output<typeof authorizationServer>;

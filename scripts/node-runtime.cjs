@@ -1,6 +1,6 @@
 'use strict';
 // Runs after `npm ci`, on whatever Node the machine has, so: CommonJS and old syntax.
-// Cloakroom needs Node >= 22.19 (docs/adr/0001). A machine with an older one uses the binary of the optional
+// Cloakroom needs Node >= 22.19 (docs/adr/0001-bundled-node.md). A machine with an older one uses the binary of the optional
 // dependency node-linux-*, which npm scripts find first through node_modules/.bin.
 // npm < 11.10 deletes that link while it skips the other platform's package; a new enough system Node must
 // not be shadowed by it. This script settles both.

@@ -97,7 +97,7 @@ export const authorizationServer = z.strictObject({
     .meta({ description: 'Revoke the refresh token at logout (RFC 7009), in the background.' }),
   idTokenHint: z.boolean().prefault(false).meta({
     description:
-      'Send `id_token_hint` at logout. It puts the ID token into a URL that the browser sees (docs/adr/0003).',
+      'Send `id_token_hint` at logout. It puts the ID token into a URL that the browser sees (docs/adr/0003-no-id-token-hint-by-default.md).',
   }),
   postLogoutPath: z
     .string()

@@ -7,7 +7,7 @@ export interface EndSessionRequest {
   postLogoutRedirectUri: string;
   /** Session id or subject at the authorization server. */
   logoutHint?: string;
-  /** Only with `idTokenHint: true`: it shows the ID token to the browser (docs/adr/0003). */
+  /** Only with `idTokenHint: true`: it shows the ID token to the browser (docs/adr/0003-no-id-token-hint-by-default.md). */
   idToken?: Secret;
 }
 

@@ -111,6 +111,11 @@ local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('EXPIREAT', KEYS[1], math.ceil(tonumber(last[2])))
 return 'added'`,
   },
+  indexList: {
+    keys: 1,
+    lua: `${now}
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. nowSeconds, '+inf')`,
+  },
 } as const;
 
 export type ScriptName = keyof typeof lua;

@@ -47,8 +47,9 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
   return {
     async create(record: NewRecord) {
       sweep();
-      const buried = (tombstones.get(record.handle) ?? 0) > nowMs();
-      if (buried || alive(record.handle) !== undefined) return 'refused';
+      if ((tombstones.get(record.handle) ?? 0) > nowMs()) return 'refused';
+      const existing = alive(record.handle);
+      if (existing !== undefined) return existing.writer === record.writer ? 'created' : 'refused';
       const now = Math.floor(nowMs() / 1000);
       const { handle, absoluteTimeout, idleTimeout, ...rest } = record;
       records.set(handle, {

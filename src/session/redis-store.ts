@@ -12,10 +12,8 @@ export function createRedisStore(redis: Redis, keyPrefix: string): SessionStore 
   const key = (handle: string, kind: 's' | 'l' | 'x') => `${keyPrefix}{${handle}}:${kind}`;
   const sidIndex = (sidKey: string) => `${keyPrefix}sid:${sidKey}`;
   const subIndex = (subKey: string) => `${keyPrefix}sub:${subKey}`;
-  const listLive = async (index: string) => {
-    const now = Math.floor(Date.now() / 1000);
-    return askRedis(() => redis.zrangebyscore(index, `(${now}`, '+inf'));
-  };
+  // By Redis's clock: with its own, a replica whose clock is ahead would miss sessions in a back-channel logout (T53).
+  const listLive = async (index: string) => list(await run('indexList', [index], [])).map(text);
 
   return {
     async create(record) {
@@ -105,7 +103,9 @@ function parseSnapshot(reply: unknown): StoredSession | undefined {
   const [nowMs, format, generation, createdAt, expiresAt, lastSeenAt, identity, tokens] = list(reply);
   // A record that is absent, or that someone damaged, is no session: 401, never a crash (T109).
   if (!Buffer.isBuffer(identity) || !Buffer.isBuffer(tokens)) return undefined;
-  const numbers = [format, generation, createdAt, expiresAt, lastSeenAt].map((value) => Number(text(value)));
+  const numbers = [format, generation, createdAt, expiresAt, lastSeenAt].map((value) =>
+    Number(text(value) || Number.NaN),
+  );
   if (numbers.some((number) => !Number.isSafeInteger(number))) return undefined;
   const [f = 0, g = 0, c = 0, x = 0, a = 0] = numbers;
   return {

@@ -42,7 +42,7 @@ export type Ended = { kind: 'ended'; sidKey?: string; subKey?: string } | { kind
  * can't be asked: that is never "no session" (SE12).
  */
 export interface SessionStore {
-  /** `refused` when the handle exists or ended a short while ago. */
+  /** `refused` when the handle exists or ended a short while ago. Idempotent for the same writer. */
   create(record: NewRecord): Promise<'created' | 'refused'>;
   read(handle: string): Promise<StoredSession | undefined>;
   /** Notes that the session was used now. */
@@ -55,7 +55,7 @@ export interface SessionStore {
   fail(handle: string, owner: string, expectedGeneration: number, backoffMs: number): Promise<void>;
   /** Ends a session for good; with `expectedGeneration` only if nobody refreshed it meanwhile. */
   end(handle: string, expectedGeneration?: number): Promise<Ended>;
-  /** Handles of live sessions in an index. */
+  /** Handles in an index. Ended sessions are not in it, nor expired ones; one that idled out may still be. */
   listBySid(sidKey: string): Promise<string[]>;
   listBySub(subKey: string): Promise<string[]>;
   /** True the first time a marker is seen within its life: one-time use of a login, a logout token (CB2, LO8). */

@@ -131,7 +131,8 @@ async function startSession(
   const { sessions, store, coordinator, nowMs, tokenDefaults, server } = context;
   const tokenSet = buildTokenSet(response, nowMs() / 1000, tokenDefaults);
   try {
-    await request.session.regenerate(); // ends the session of the cookie that came along, if any
+    // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
+    if (request.session.current !== undefined) await request.session.regenerate();
     const { sessionId } = request.session;
     const session = await sessions.create(
       sessionId,

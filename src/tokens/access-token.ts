@@ -55,7 +55,11 @@ export function createAccessTokenSource({
           return tokenOf(session);
         case 'expired': {
           const outcome = await coordinator.refresh(session);
-          return outcome.kind === 'refreshed' ? tokenOf(outcome.session) : outcome;
+          if (outcome.kind !== 'refreshed') return outcome;
+          // Another replica's result may be old by now. Generations only grow, so this comes to an end.
+          const { session: newer } = outcome;
+          const isExpired = tokenState(parseTokenSet(newer.tokens), newer.now, refreshAhead) === 'expired';
+          return isExpired ? this.get(newer) : tokenOf(newer);
         }
       }
     },

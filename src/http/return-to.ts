@@ -1,3 +1,4 @@
+/** Before and after encoding: it travels in a cookie, which may have 4096 bytes (LG11). */
 const maximumLength = 2048;
 
 /**
@@ -11,9 +12,19 @@ export function acceptReturnTo(value: unknown, origin: string, basePath = ''): s
   if (!URL.canParse(value, origin)) return fallback;
   const url = new URL(value, origin);
   const path = `${url.pathname}${url.search}${url.hash}`;
-  if (url.origin !== origin || !isOwnPath(path)) return fallback;
-  // Our own endpoints are no place to land: a login would loop, a logout would undo it (T6).
-  return url.pathname === `${basePath}/bff` || url.pathname.startsWith(`${basePath}/bff/`) ? fallback : path;
+  if (url.origin !== origin || path.length > maximumLength || !isOwnPath(path)) return fallback;
+  return isOwnEndpoint(url.pathname, basePath) ? fallback : path;
+}
+
+/** Our own endpoints are no place to land: a login would loop, a logout would undo it (T6). As the router reads paths. */
+function isOwnEndpoint(pathname: string, basePath: string): boolean {
+  let path = pathname;
+  try {
+    path = decodeURIComponent(pathname);
+  } catch {
+    // What is not UTF-8 matches no route of ours.
+  }
+  return `${path}/`.startsWith(`${basePath}/bff/`);
 }
 
 function isOwnPath(value: string): boolean {

@@ -13,6 +13,7 @@ const isLoggedIn = () => session?.authenticated === true;
 buildCalls();
 page('refresh').addEventListener('click', refresh);
 page('logout').addEventListener('click', logOut);
+window.addEventListener('hashchange', renderLoginLinks);
 setInterval(renderClocks, 1000);
 // Coming back with the browser's Back button shows a frozen page: who is logged in may have changed meanwhile.
 window.addEventListener('pageshow', (event) => event.persisted && loadSession());
@@ -55,10 +56,10 @@ async function logOut() {
 
 async function makeCall(call) {
   const answer = await send(call);
+  // The call may have refreshed the tokens, or found the session ended. Read first, so that the result knows it.
+  await loadSession();
   showResult(`${call.method ?? 'GET'} ${call.path}`, answer);
   if (call.showsClaims && answer.ok) renderClaims(answer.json);
-  // The call may have refreshed the tokens, or found the session ended.
-  await loadSession();
 }
 
 async function showClaims(path) {
@@ -80,7 +81,17 @@ function renderHolder() {
   page('refresh').hidden = !authenticated;
   page('logout').hidden = !authenticated;
   page('clocks').hidden = !authenticated;
+  renderLoginLinks();
   if (!authenticated) page('claims').textContent = 'Nothing yet: log in first.';
+}
+
+/** A login comes back to where it began, with the part after # that no server ever sees on its own. */
+function renderLoginLinks() {
+  const { pathname, search, hash } = window.location;
+  const returnTo = encodeURIComponent(pathname + search + hash);
+  for (const link of [page('login'), page('result-login-link')]) {
+    link.href = `${session?.loginUrl ?? '/bff/login'}?return_to=${returnTo}`;
+  }
 }
 
 function renderBrowserStorage() {
@@ -119,9 +130,7 @@ function showResult(request, answer) {
   page('result-source').textContent = `answered by ${answeredBy}`;
   page('result-source').dataset.source = answeredBy === 'Cloakroom' ? 'cloakroom' : 'api';
   page('result-body').textContent = json === undefined ? text : JSON.stringify(json, null, 2);
-  const loginUrl = isLoggedIn() ? undefined : sameOriginUrl(json?.loginUrl);
-  page('result-login').hidden = !loginUrl;
-  if (loginUrl) page('result-login-link').href = loginUrl;
+  page('result-login').hidden = isLoggedIn() || json?.loginUrl === undefined;
 }
 
 function buildCalls() {
@@ -188,11 +197,6 @@ function buildChip(text) {
 
 function describeStorage(storage) {
   return Object.keys(storage).join(', ') || '(empty)';
-}
-
-function sameOriginUrl(url) {
-  if (typeof url !== 'string') return undefined;
-  return new URL(url, window.location.href).origin === window.location.origin ? url : undefined;
 }
 
 function formatSeconds(total) {

@@ -1,0 +1,85 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+// `npm test` needs a Redis and `npm run test:e2e` a Chromium. This looks for one, installs Debian's package where it
+// may (root and apt-get), and says in one line what to install where it may not. It says nothing when all is there.
+
+interface Requirement {
+  /** The variable that says where it is already: then nothing is looked for. */
+  variable: string;
+  /** Any of these programs on the PATH will do. */
+  programs: string[];
+  debianPackage: string;
+  advice: string;
+}
+
+const REQUIREMENTS: Record<string, Requirement> = {
+  redis: {
+    variable: 'REDIS_URL',
+    programs: ['redis-server', 'valkey-server'],
+    debianPackage: 'redis-server',
+    advice: 'install redis-server (>= 6.2) or valkey-server, or set REDIS_URL to a Redis that the tests may fill',
+  },
+  chromium: {
+    variable: 'CHROMIUM_PATH',
+    programs: ['chromium'],
+    debianPackage: 'chromium',
+    advice: 'install chromium, or set CHROMIUM_PATH to the program of a Chromium or Chrome',
+  },
+};
+
+/** Another apt-get, such as an unattended upgrade, may hold dpkg's lock for a while. */
+const LOCK_TIMEOUT_SECONDS = 120;
+
+const name = process.argv[2] ?? '';
+const requirement = REQUIREMENTS[name];
+if (requirement === undefined) {
+  console.error(`usage: node scripts/ensure-system.ts ${Object.keys(REQUIREMENTS).join('|')}`);
+  process.exit(2);
+}
+process.exitCode = ensure(name, requirement);
+
+function ensure(what: string, { variable, programs, debianPackage, advice }: Requirement): number {
+  if (process.env[variable] || programs.some(isOnPath)) return 0;
+  if (process.getuid?.() === 0 && isOnPath('apt-get')) {
+    console.error(`The tests need ${what} and there is none: installing Debian's package ${debianPackage}.`);
+    const complaint = installPackage(debianPackage);
+    // The program decides, not apt-get: a package whose service cannot start, as in a container, counts as failed
+    // there. The tests start the program themselves, on a port of their own.
+    if (programs.some(isOnPath)) return 0;
+    if (complaint !== '') console.error(complaint);
+  }
+  console.error(`The tests need ${what}: ${advice}.`);
+  return 1;
+}
+
+/** Returns the last lines of what apt-get had to say. */
+function installPackage(debianPackage: string): string {
+  // Without the update a fresh machine or image knows no packages at all; offline, the lists it has may still do.
+  const outputs = [['update'], ['install', '--yes', '--no-install-recommends', debianPackage]].map((command) => {
+    const { stdout, stderr, error } = spawnSync(
+      'apt-get',
+      ['--quiet', '-o', `DPkg::Lock::Timeout=${LOCK_TIMEOUT_SECONDS}`, ...command],
+      {
+        encoding: 'utf8',
+        maxBuffer: 64 * 1024 * 1024,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      },
+    );
+    return `${stdout ?? ''}${stderr ?? ''}${error?.message ?? ''}`;
+  });
+  return outputs.join('').trim().split('\n').slice(-8).join('\n');
+}
+
+function isOnPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return folder !== '';
+    } catch {
+      return false;
+    }
+  });
+}

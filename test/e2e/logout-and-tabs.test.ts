@@ -1,0 +1,86 @@
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type Demo, startDemo } from './support/demo.ts';
+import { enterPassword, expectNobody, expectUser, goToLogin, logIn, press } from './support/spa.ts';
+import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+
+describe('logging out, and two tabs of one browser', () => {
+  let chromium: Browser;
+  let demo: Demo;
+  let visitor: Visitor;
+  beforeAll(async () => {
+    [chromium, demo] = await Promise.all([launchChromium(), startDemo()]);
+  });
+  afterAll(async () => {
+    await chromium.close();
+    await demo.stop();
+    expect(demo.log.errors()).toEqual([]);
+  });
+  beforeEach(async () => {
+    visitor = await createVisitor(chromium, demo);
+  });
+  afterEach(() => visitor.leave());
+
+  it('logs out here and at the provider, and the next login asks for the password', async () => {
+    const tab = await visitor.openTab();
+    await logIn(tab, demo.origin, 'alice');
+    await logOut(tab);
+    await tab.getByRole('button', { name: 'Yes, log me out' }).click();
+
+    await expectNobody(tab);
+    expect(new URL(tab.url()).pathname).toBe('/');
+    expect(await visitor.context.cookies(demo.origin)).toEqual([]);
+    visitor.expectFailedLoad(401, '/api/orders/me');
+    expect((await press(tab, 'call-me-orders')).status).toBe('401');
+    await goToLogin(tab, demo.origin);
+    expect(new URL(tab.url()).origin).toBe(demo.issuer);
+  });
+
+  it('logs out of this site alone when the user stays logged in at the provider', async () => {
+    const tab = await visitor.openTab();
+    await logIn(tab, demo.origin, 'alice');
+    await logOut(tab);
+    await tab.getByRole('button', { name: 'No, stay logged in' }).click();
+    await expectNobody(tab);
+
+    await tab.getByTestId('login').click();
+    await expectUser(tab, 'alice');
+  });
+
+  it('answers 401 in one tab once the other has logged out', async () => {
+    const [first, second] = [await visitor.openTab(), await visitor.openTab()];
+    await logIn(first, demo.origin, 'bob');
+    await second.goto(demo.origin);
+    await expectUser(second, 'bob');
+    expect((await press(second, 'call-orders')).status).toBe('200');
+
+    await logOut(first);
+    visitor.expectFailedLoad(401, '/api/orders/orders');
+    expect(await press(second, 'call-orders')).toMatchObject({ status: '401', source: 'Cloakroom' });
+    await expectNobody(second);
+  });
+
+  it('ends in one usable session when two tabs log in at once', async () => {
+    const [first, second] = [await visitor.openTab(), await visitor.openTab()];
+    await goToLogin(first, `${demo.origin}/#first`);
+    await goToLogin(second, `${demo.origin}/#second`);
+    await Promise.all([enterPassword(first, 'bob'), enterPassword(second, 'bob')]);
+
+    for (const [tab, hash] of [
+      [first, '#first'],
+      [second, '#second'],
+    ] as const) {
+      await expectUser(tab, 'bob');
+      expect(new URL(tab.url()).hash).toBe(hash);
+      expect((await press(tab, 'call-orders')).status).toBe('200');
+    }
+    const cookies = await visitor.context.cookies(demo.origin);
+    expect(cookies.map(({ name }) => name)).toEqual(['cloakroom']);
+  });
+});
+
+/** Presses "Log out" and waits for the provider's question. */
+async function logOut(tab: Page): Promise<void> {
+  await tab.getByTestId('logout').click();
+  await tab.getByRole('button', { name: 'Yes, log me out' }).waitFor();
+}

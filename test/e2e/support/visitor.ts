@@ -1,0 +1,127 @@
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page, type Response } from 'playwright-core';
+import { expect } from 'vitest';
+import { assertNoSecrets } from '../../support/canary.ts';
+import type { Demo } from './demo.ts';
+
+/** Starts the Chromium of CHROMIUM_PATH or of the PATH, without a window and without calls home. */
+export function launchChromium(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM_PATH || findOnPath('chromium'),
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+}
+
+function findOnPath(program: string): string {
+  const found = (process.env.PATH ?? '').split(delimiter).find((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (found === undefined)
+    throw new Error(`no ${program} on the PATH: run it with "npm run test:e2e", which installs it`);
+  return join(found, program);
+}
+
+/** One person with a browser profile of their own, and all that this browser got to see. */
+export interface Visitor {
+  context: BrowserContext;
+  /** Opens another tab. Its complaints are collected too. */
+  openTab(): Promise<Page>;
+  /** A load that is meant to fail: Chromium writes a console error for each, and only these are accepted. */
+  expectFailedLoad(status: number, path: string): void;
+  /**
+   * What must hold after every story: no token in any answer of Cloakroom, nothing that its pages' scripts could read
+   * it from, no content-policy violation, and no console error but the expected ones.
+   */
+  leave(): Promise<void>;
+}
+
+interface Complaint {
+  status: number | undefined;
+  path: string;
+  text: string;
+}
+
+export async function createVisitor(browser: Browser, demo: Demo): Promise<Visitor> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const complaints: Complaint[] = [];
+  const expected: { status: number; path: string }[] = [];
+  const answers: Promise<{ name: string; text: string }>[] = [];
+
+  await context.exposeFunction('reportViolation', (text: string) => {
+    complaints.push({ status: undefined, path: '', text: `content policy: ${text}` });
+  });
+  await context.addInitScript({ content: REPORT_VIOLATIONS });
+  context.on('response', (response) => {
+    if (new URL(response.url()).origin === demo.origin) answers.push(readAnswer(response));
+  });
+  context.on('console', (message) => {
+    if (message.type() !== 'error' && message.type() !== 'warning') return;
+    const { url } = message.location();
+    const [, status] = /the server responded with a status of (\d{3})/.exec(message.text()) ?? [];
+    complaints.push({
+      status: status === undefined ? undefined : Number(status),
+      path: URL.canParse(url) ? new URL(url).pathname : '',
+      text: message.text(),
+    });
+  });
+  context.on('weberror', (error) => complaints.push({ status: undefined, path: '', text: String(error.error()) }));
+
+  return {
+    context,
+    openTab: () => context.newPage(),
+    expectFailedLoad: (status, path) => expected.push({ status, path }),
+    async leave() {
+      const pages = context.pages().filter((page) => page.url().startsWith(demo.origin));
+      const readable = await Promise.all(
+        pages.map(async (page) => ({ name: `page ${page.url()}`, text: await page.evaluate<string>(READ_ALL) })),
+      );
+      const haystacks = [...(await Promise.all(answers)), ...readable];
+      await context.close();
+      // Nothing can be found where nothing was read or known.
+      expect(demo.tokens.length, 'known tokens').toBeGreaterThan(0);
+      expect(haystacks.some(({ text }) => text.includes('"authenticated":true'))).toBe(true);
+      assertNoSecrets({ secrets: demo.tokens, haystacks });
+      expect(complaints.map(({ status, path, text }) => (status === undefined ? text : { status, path }))).toEqual(
+        expected,
+      );
+    },
+  };
+}
+
+async function readAnswer(response: Response): Promise<{ name: string; text: string }> {
+  const name = `answer of ${response.request().method()} ${new URL(response.url()).pathname}`;
+  const headers = JSON.stringify(await response.headersArray());
+  // A redirect has no body that anybody could read, nor has an answer whose tab has gone on to another page.
+  const body = await response.text().catch(() => '');
+  return { name, text: `${response.url()}\n${headers}\n${body}` };
+}
+
+// Scripts for the page, as text: the tests' own TypeScript knows no DOM, and should not.
+
+const REPORT_VIOLATIONS = `document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) =>
+  reportViolation(violatedDirective + ' ' + blockedURI))`;
+
+/** All that a script of the page, also an injected one, could get at without asking the server. */
+const READ_ALL = `[
+  document.documentElement.outerHTML,
+  document.cookie,
+  JSON.stringify({ ...localStorage }),
+  JSON.stringify({ ...sessionStorage }),
+  JSON.stringify(history.state),
+  location.href,
+  document.referrer,
+].join('\\n')`;

@@ -3,15 +3,17 @@ import { Transform, type TransformCallback } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import {
   BodyTooLarge,
+  isProblem,
   problem,
   RequestMalformed,
   UpstreamInvalid,
   UpstreamTimeout,
   UpstreamUnreachable,
 } from '../http/errors.ts';
+import type { Upstream } from './upstreams.ts';
 
 export interface ForwardOptions {
-  dispatcher: Dispatcher;
+  upstream: Upstream;
   origin: string;
   /** Path and query, as matched. */
   path: string;
@@ -28,6 +30,7 @@ export interface ForwardOptions {
   /** Called once the upstream answered, before a byte goes out: from here on errors can only cut the connection. */
   onHead: () => void;
   buildHeaders: (status: number, raw: (Buffer | string)[]) => string[];
+  buildTrailers: (raw: (Buffer | string)[]) => [string, string][];
 }
 
 /** How a forwarded request ended, for metrics. Problems are thrown. */
@@ -39,19 +42,23 @@ export type Forwarded = 'complete' | 'cut-by-upstream' | 'left-by-browser';
  * whose connection failed before a byte was sent, once (S8, PX12).
  */
 export async function forward(options: ForwardOptions): Promise<Forwarded> {
+  const { upstream, response } = options;
+  if (!upstream.line.enter()) {
+    const outcome = await upstream.line.wait(response, options.headersTimeout);
+    if (outcome === 'left') return 'left-by-browser';
+    if (outcome === 'late') throw problem(UpstreamTimeout);
+  }
   const attempt = () => new Promise<Forwarded>((resolve, reject) => dispatch(options, resolve, reject));
   const isSafe = (options.method === 'GET' || options.method === 'HEAD') && !options.hasBody;
   try {
-    return await attempt();
+    return await attempt().catch((error: unknown) => {
+      if (error instanceof NotSentError && isSafe && !response.destroyed) return attempt();
+      throw error;
+    });
   } catch (error) {
-    if (error instanceof NotSentError && isSafe && !options.response.destroyed) {
-      try {
-        return await attempt();
-      } catch (again) {
-        throw toProblem(again);
-      }
-    }
     throw toProblem(error);
+  } finally {
+    upstream.line.leave();
   }
 }
 
@@ -64,54 +71,69 @@ function dispatch(
   reject: (error: unknown) => void,
 ): void {
   const { request, response } = options;
-  let controller: Dispatcher.DispatchController | undefined;
-  let hasBrowserLeft = false;
-  let isHeadSent = false;
-  let isSettled = false;
-
-  const onClose = () => {
-    if (response.writableFinished) return;
-    hasBrowserLeft = true;
-    controller?.abort(new Error('the browser left'));
-    settle(() => resolve('left-by-browser'));
-  };
-  const onDrain = () => controller?.resume();
-  const settle = (finish: () => void) => {
-    if (isSettled) return;
-    isSettled = true;
-    response.off('close', onClose);
-    response.off('drain', onDrain);
-    finish();
-  };
   if (response.destroyed) {
     resolve('left-by-browser');
     return;
   }
-  response.on('close', onClose);
+  const body = options.hasBody ? request.pipe(new LimitedBody(options.longestBody)) : undefined;
+  let controller: Dispatcher.DispatchController | undefined;
+  let firstInterimAt: number | undefined;
+  let stalled: NodeJS.Timeout | undefined;
+  let isHeadSent = false;
+  let isSettled = false;
+
+  const settle = (finish: () => void) => {
+    if (isSettled) return;
+    isSettled = true;
+    clearTimeout(stalled);
+    response.off('close', leave);
+    response.off('drain', onDrain);
+    finish();
+    if (body !== undefined) discardBody(request, options.longestBody, body);
+  };
+  const leave = () => {
+    settle(() => resolve('left-by-browser'));
+    controller?.abort(new Error('the browser left'));
+  };
+  const onDrain = () => {
+    clearTimeout(stalled);
+    controller?.resume();
+  };
+  response.on('close', leave);
 
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(started) {
       controller = started;
-      if (hasBrowserLeft) started.abort(new Error('the browser left'));
+      if (isSettled) started.abort(new Error('the browser left'));
     },
     onResponseStart(started, status) {
-      if (status < 200) return; // 100 and 103 are for this hop only
-      const headers = options.buildHeaders(status, (started.rawHeaders ?? []) as (Buffer | string)[]);
-      // An HTTP/1 connection can't be used again before the request body was read.
-      if (!request.complete) headers.push('connection', 'close');
+      if (status < 200) {
+        // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
+        firstInterimAt ??= performance.now();
+        if (!request.complete) firstInterimAt = undefined;
+        else if (performance.now() - firstInterimAt > options.headersTimeout) started.abort(problem(UpstreamTimeout));
+        return;
+      }
+      if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
+      response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
       options.onHead();
       isHeadSent = true;
-      response.writeHead(status, headers);
       response.flushHeaders();
       response.on('drain', onDrain);
     },
     onResponseData(started, chunk) {
-      if (!response.write(chunk)) started.pause();
+      if (response.write(chunk) || isSettled) return;
+      started.pause();
+      // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
+      clearTimeout(stalled);
+      stalled = setTimeout(() => {
+        leave();
+        response.destroy();
+      }, options.bodyTimeout);
     },
-    onResponseEnd(_started, trailers) {
-      const names = Object.keys(trailers ?? {});
-      if (names.length > 0 && response.getHeader('content-length') === undefined)
-        response.addTrailers(plainTrailers(trailers));
+    onResponseEnd(started) {
+      const trailers = options.buildTrailers(flatHeaders(started.rawTrailers));
+      if (trailers.length > 0) response.addTrailers(trailers);
       settle(() => {
         response.end();
         resolve('complete');
@@ -119,28 +141,24 @@ function dispatch(
     },
     onResponseError(_started, error) {
       settle(() => {
-        if (hasBrowserLeft) return resolve('left-by-browser');
         if (isHeadSent) {
           // Never a clean end after a failure: the browser must see that something is missing.
           response.destroy();
           return resolve('cut-by-upstream');
         }
-        reject(
-          controller === undefined && !(error instanceof TooLargeError)
-            ? new NotSentError('not sent', { cause: error })
-            : error,
-        );
+        const isSent = controller !== undefined || error instanceof TooLargeError;
+        reject(isSent ? error : new NotSentError('not sent', { cause: error }));
       });
     },
   };
   try {
-    options.dispatcher.dispatch(
+    options.upstream.dispatcher.dispatch(
       {
         origin: options.origin,
         path: options.path,
         method: options.method as Dispatcher.HttpMethod,
         headers: options.headers,
-        body: options.hasBody ? request.pipe(new LimitedBody(options.longestBody)) : null,
+        body: body ?? null,
         headersTimeout: options.headersTimeout,
         bodyTimeout: options.bodyTimeout,
       },
@@ -149,6 +167,28 @@ function dispatch(
   } catch (error) {
     settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
   }
+}
+
+/**
+ * Reads what is left of a body that nobody wants any more, so that the browser, which may look at an answer only after
+ * its upload, gets to see it. No more than the API would have taken: then the connection is cut.
+ */
+export function discardBody(request: IncomingMessage, mostBytes: number, pipedTo?: Transform): void {
+  if (pipedTo !== undefined) {
+    request.unpipe(pipedTo);
+    pipedTo.destroy();
+  }
+  if (request.complete || request.destroyed) return;
+  let left = mostBytes;
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.resume();
+}
+
+function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {
+  return Array.isArray(raw) ? raw : [];
 }
 
 class TooLargeError extends Error {}
@@ -162,6 +202,7 @@ class LimitedBody extends Transform {
   constructor(limit: number) {
     super();
     this.#left = limit;
+    this.on('error', () => undefined); // undici listens while it sends; an error after that must not end the process
   }
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
     this.#left -= chunk.length;
@@ -170,19 +211,9 @@ class LimitedBody extends Transform {
   }
 }
 
-function plainTrailers(trailers: Record<string, unknown>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(trailers)
-      .filter(
-        ([name]) =>
-          !/^(set-cookie|content-length|transfer-encoding|host|authorization|connection|trailer)$/i.test(name),
-      )
-      .map(([name, value]) => [name, String(value)]),
-  );
-}
-
 /** Sorts undici's errors; their messages, which have addresses, go to the log only as a code. */
 function toProblem(error: unknown): Error {
+  if (isProblem(error)) return error;
   if (error instanceof TooLargeError) return problem(BodyTooLarge);
   const cause = error instanceof NotSentError ? error.cause : error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
@@ -200,6 +231,8 @@ function toProblem(error: unknown): Error {
     case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
       return problem(RequestMalformed, { cause });
     case 'UND_ERR_HEADERS_OVERFLOW':
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+    case 'ERR_INVALID_CHAR': // Node refuses to write what it was given
       return problem(UpstreamInvalid, { cause });
     default:
       return code.startsWith('HPE_') ? problem(UpstreamInvalid, { cause }) : problem(UpstreamUnreachable, { cause });

@@ -85,6 +85,9 @@ const responseHeaders = new Set([
 /** Passed back only when the API says `cache: true`; else answers are `no-store` (PX19). */
 const cachingHeaders = new Set(['age', 'cache-control', 'expires']);
 
+/** Trailers that are passed back; a trailer must not do what only a header may (RFC 9110 §6.5.1). */
+const responseTrailers = new Set(['content-digest', 'digest', 'repr-digest', 'etag', 'server-timing']);
+
 /** Extra names of an API; a final `*` stands for any ending. */
 export interface ExtraHeaders {
   names: Set<string>;
@@ -169,6 +172,7 @@ export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHe
       continue;
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'www-authenticate' && !isTokenChallenge(value)) continue;
+    if (name === 'content-length' && options.status === 204) continue; // RFC 9110 §8.6
     headers.push(name, name === 'location' ? options.rewriteLocation(value) : value);
   }
   for (const name of Object.keys(options.replaced)) {
@@ -180,6 +184,18 @@ export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHe
   if (options.status === 401 || options.status === 403)
     headers.push('proxy-status', `cloakroom; received-status=${options.status}`);
   return headers;
+}
+
+/** The trailers for the browser, from undici's raw list. */
+export function buildBrowserTrailers(raw: (Buffer | string)[], extra: ExtraHeaders): [string, string][] {
+  const lines = raw.map((item) => (typeof item === 'string' ? item : item.toString('latin1')));
+  const trailers: [string, string][] = [];
+  for (let index = 0; index < lines.length; index += 2) {
+    const name = (lines[index] as string).toLowerCase();
+    if (responseTrailers.has(name) || (isExtra(name, extra) && !responseHeaders.has(name)))
+      trailers.push([name, lines[index + 1] as string]);
+  }
+  return trailers;
 }
 
 /** Basic, Negotiate and the like would make the browser ask its user for a password (T72). */

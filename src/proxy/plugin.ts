@@ -5,9 +5,9 @@ import type { Secret } from '../config/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { BodyTooLarge, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { authorize } from './authorize.ts';
-import { forward } from './forward.ts';
-import { buildBrowserHeaders, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
-import { createUpstream } from './upstreams.ts';
+import { discardBody, forward } from './forward.ts';
+import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+import { createUpstream, type Upstream } from './upstreams.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -33,7 +33,7 @@ export async function proxyPlugin(
   const upstream = createUpstream(api);
   const labels = { frontend: frontend.name, api: api.name };
   const config = { kind: 'api', ...labels } as const;
-  scope.addHook('onClose', () => upstream.close());
+  scope.addHook('onClose', () => upstream.dispatcher.close());
   scope.decorateRequest('accessToken', undefined);
 
   // Bodies are streams of bytes; Fastify's parser for text/plain would decode and limit them (S11).
@@ -65,7 +65,7 @@ export async function proxyPlugin(
     httpMethods: allMethods, // all of them are ours to refuse; otherwise OPTIONS would fall through to the files
     config,
     // Never used, because of `handler`; but without them the plugin would make an agent of its own that trusts any certificate (S0).
-    undici: { request: upstream.request.bind(upstream) } as never,
+    undici: { request: upstream.dispatcher.request.bind(upstream.dispatcher) } as never,
     replyOptions: { retryDelay: () => null },
     handler: handler as never,
   });
@@ -75,7 +75,7 @@ function buildForwardHandler(
   context: FrontendContext,
   api: Api,
   prefix: string,
-  upstream: ReturnType<typeof createUpstream>,
+  upstream: Upstream,
   labels: { frontend: string; api: string },
 ) {
   const { frontend, metrics, instance, isDraining } = context;
@@ -88,7 +88,10 @@ function buildForwardHandler(
   return async (request: FastifyRequest, reply: FastifyReply, destination: string): Promise<void> => {
     const { raw } = request;
     const hasBody = raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length'] ?? 0) > 0;
-    if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) throw problem(BodyTooLarge);
+    if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) {
+      discardBody(raw, api.limits.requestBody);
+      throw problem(BodyTooLarge);
+    }
     const target = raw.url ?? '';
     const queryAt = target.indexOf('?');
     const { via } = raw.headers;
@@ -106,7 +109,7 @@ function buildForwardHandler(
     });
     try {
       const outcome = await forward({
-        dispatcher: upstream,
+        upstream,
         origin,
         path: queryAt === -1 ? destination : `${destination}${target.slice(queryAt)}`,
         method: request.method,
@@ -131,6 +134,7 @@ function buildForwardHandler(
               connection: isDraining() ? 'close' : undefined,
             },
           }),
+        buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
       });
       metrics.upstreams.inc({ ...labels, outcome });
       if (outcome === 'left-by-browser') reply.hijack();

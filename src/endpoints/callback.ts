@@ -61,17 +61,23 @@ export async function callback(
   const cookie = request.cookies[name];
   const transaction = cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie);
   if (transaction === undefined || states.length !== 1) throw refuse(LoginTransactionMissing, 'no-transaction');
-  reply.clearCookie(name, transactionCookieAttributes(context));
+  const forget = () => reply.clearCookie(name, transactionCookieAttributes(context));
 
   // 2. It must be of this login, this server, and in time. A late one is started again, once.
   if (transaction.createdAt + transactionLifeMs < nowMs()) {
+    forget();
     throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'late'));
   }
   const response = acceptAuthorizationResponse(transaction.request, parameters);
-  if (response.kind === 'invalid') throw refuse(LoginResponseInvalid, `invalid-response`);
+  if (response.kind === 'invalid') {
+    forget();
+    throw refuse(LoginResponseInvalid, 'invalid-response');
+  }
 
-  // 3. Consumed once, over all replicas, before the token endpoint hears of it (CB2, T15).
+  // 3. Consumed once, over all replicas, before the token endpoint hears of it (CB2, T15). While the store can't be
+  // asked the code is not used and the cookie stays, so that a reload finishes the login.
   const isFirst = await store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds);
+  forget();
   if (!isFirst)
     throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
@@ -133,6 +139,8 @@ async function startSession(
   try {
     // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
     if (request.session.current !== undefined) await request.session.regenerate();
+    // First the end, then the beginning: a store that dies between leaves no session behind that was answered with 503.
+    for (const handle of transaction.replaces) await store.end(handle);
     const { sessionId } = request.session;
     const session = await sessions.create(
       sessionId,
@@ -141,7 +149,6 @@ async function startSession(
     );
     if (session === undefined) throw problem(StoreUnavailable);
     request.session.current = session;
-    for (const handle of transaction.replaces) if (handle !== session.handle) await store.end(handle);
   } catch (error) {
     // Nobody will ever use these tokens (T23).
     if (request.session.current === undefined && tokenSet.refreshToken !== undefined)

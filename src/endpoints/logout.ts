@@ -41,9 +41,13 @@ async function endSession(
 ): Promise<string | undefined> {
   const { frontend, server, coordinator, metrics } = context;
   const { current } = request.session;
-  reply.clearCookie(frontend.cookieName);
-  if (current === undefined) return undefined;
+  if (current === undefined) {
+    // A link on another site comes without the Strict cookie: an answer that cleared it would log the user out (T62).
+    if (request.cookies[frontend.cookieName] !== undefined) reply.clearCookie(frontend.cookieName);
+    return undefined;
+  }
   await request.session.destroy();
+  reply.clearCookie(frontend.cookieName);
   metrics.logouts.inc({ frontend: frontend.name, kind: 'rp-initiated' });
   request.log.info({ frontend: frontend.name, session: current.handle.slice(0, 12), audit: 'logout' }, 'logged out');
 

@@ -1,7 +1,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { LogoutSidInvalid, problem } from '../http/errors.ts';
+import { CsrfRejected, LogoutSidInvalid, problem } from '../http/errors.ts';
+import { isPrefetch } from '../http/request-source.ts';
 import { buildEndSessionUrl } from '../oidc/logout.ts';
 import { parseTokenSet } from '../tokens/token-set.ts';
 import { logoutSid } from './session.ts';
@@ -21,6 +22,8 @@ export async function logoutByLink(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
+  // A browser that loads the page's links ahead of time must not log its user out. It drops this answer and asks again.
+  if (isPrefetch(request.headers)) throw problem(CsrfRejected);
   const { current } = request.session;
   const { sid } = request.query as Record<string, unknown>;
   if (current !== undefined && !(typeof sid === 'string' && isEqual(sid, logoutSid(current))))

@@ -34,11 +34,14 @@ export function createRedisClient(config: RedisConfig, log: RedisLog): Redis {
       : {}),
   });
   let isDown = false;
-  redis.on('error', (error: unknown) => {
+  const goDown = (reason: string) => {
     if (isDown) return; // one line an outage, not one a retry
     isDown = true;
-    log.warn({ reason: errorCode(error) }, 'redis is not reachable');
-  });
+    log.warn({ reason }, 'redis is not reachable');
+  };
+  redis.on('error', (error: unknown) => goDown(errorCode(error)));
+  // A balancer in front accepts and closes at once: that is an outage too, but no error of the socket.
+  redis.on('reconnecting', () => goDown('connection closed'));
   redis.on('ready', () => {
     isDown = false;
     log.info({}, 'redis is connected');

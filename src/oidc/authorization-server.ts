@@ -2,7 +2,7 @@ import * as oidc from 'openid-client';
 import type { AuthorizationServerConfig } from '../config/config.ts';
 import { createCaller } from './call.ts';
 import { buildClientAuthentication } from './client-authentication.ts';
-import { UntrustedAnswerError } from './faults.ts';
+import { UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
 import { createKeySet, type KeySet } from './key-set.ts';
 
 /** Metadata is read again after this long, in the background; the last good one serves meanwhile. Milliseconds. */
@@ -163,7 +163,8 @@ function checkMetadata(
 }
 
 /** Says why without foreign text. */
-function reasonOf(error: unknown): string {
+function reasonOf(thrown: unknown): string {
+  const error = unwrapCallFailure(thrown);
   if (error instanceof UntrustedAnswerError) return error.reason;
   if (error instanceof oidc.ClientError) return error.code ?? error.name;
   return error instanceof Error && error.name === 'CallFailedError' ? error.message : 'failed';

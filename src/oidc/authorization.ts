@@ -147,5 +147,7 @@ function isStrongEnough(
   if (acrValues.length > 0 && !(typeof claims.acr === 'string' && acrValues.includes(claims.acr))) return false;
   if (maxAge === undefined) return true;
   const tolerance = server.config.clockTolerance / 1000;
-  return typeof claims.auth_time === 'number' && claims.auth_time + maxAge + tolerance >= server.nowMs() / 1000;
+  const now = server.nowMs() / 1000;
+  const { auth_time: authTime } = claims;
+  return typeof authTime === 'number' && authTime <= now + tolerance && authTime + maxAge + tolerance >= now;
 }

@@ -13,7 +13,9 @@ export type Fault =
   | { kind: 'untrusted'; reason: string };
 
 /** Sorts every error that openid-client, our caller or our own checks throw. */
-export function sortFault(error: unknown): Fault {
+export function sortFault(thrown: unknown): Fault {
+  const error = unwrapCallFailure(thrown);
+  if (error instanceof KeysUnavailableError) return { kind: 'unavailable', reason: error.reason, wasSent: false };
   if (error instanceof UntrustedAnswerError) return { kind: 'untrusted', reason: error.reason };
   if (error instanceof CallFailedError) {
     return { kind: 'unavailable', reason: error.message, wasSent: error.wasSent };
@@ -38,6 +40,21 @@ export function sortFault(error: unknown): Fault {
     return { kind: 'untrusted', reason: error.code ?? 'OAUTH_INVALID_RESPONSE' };
   }
   return { kind: 'unavailable', reason: error instanceof Error ? error.name : 'unknown', wasSent: true };
+}
+
+/** openid-client wraps what our caller throws; an unreachable server must not look like one that answered nonsense. */
+export function unwrapCallFailure(error: unknown): unknown {
+  return error instanceof oidc.ClientError && error.cause instanceof CallFailedError ? error.cause : error;
+}
+
+/** The issuer's signing keys can't be had, or not the one that is needed: nothing is known about the token. */
+export class KeysUnavailableError extends Error {
+  override readonly name = 'KeysUnavailableError';
+  readonly reason: string;
+  constructor(reason: string, cause?: unknown) {
+    super(reason, { cause });
+    this.reason = reason;
+  }
 }
 
 /** An answer that broke a rule of ours on top of openid-client's. */

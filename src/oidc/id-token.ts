@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { CallFailedError } from './call.ts';
-import { UntrustedAnswerError } from './faults.ts';
+import { KeysUnavailableError, UntrustedAnswerError } from './faults.ts';
 import type { TokenResponse } from './token-response.ts';
 
 /** An ID token older than this was not made for the answer it came in. Seconds. */
@@ -34,20 +34,27 @@ export async function verifyIdToken(
     clockTolerance: tolerance,
     currentDate: new Date(server.nowMs()),
   }).catch((error: unknown) => {
-    if (error instanceof CallFailedError || error instanceof UntrustedAnswerError) throw error;
+    if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
     throw new UntrustedAnswerError(error instanceof errors.JOSEError ? `ID token: ${error.code}` : 'ID token', error);
   });
 
   const { sub, iat = 0, exp = 0 } = payload;
   if (!Number.isSafeInteger(Math.floor(exp)) || !Number.isSafeInteger(Math.floor(iat)))
     throw new UntrustedAnswerError('ID token: absurd time');
-  if (iat > now + tolerance || iat < now - oldestIssue - tolerance)
-    throw new UntrustedAnswerError('ID token: iat is outside the window');
   if (typeof sub !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(sub))
     throw new UntrustedAnswerError('ID token: sub is not valid');
   checkAudience(payload, config.clientId, config.trustedAudiences);
   checkAccessTokenHash(payload.at_hash, protectedHeader.alg, response.accessToken.reveal());
+  // Last, so that nothing else is wrong with an untimely one.
+  if (iat > now + tolerance || iat < now - oldestIssue - tolerance) throw new UntimelyIdTokenError();
   return { ...payload, sub, iat };
+}
+
+/** All is right with the ID token but its `iat`: it is an old one, or one of the two clocks is wrong. */
+export class UntimelyIdTokenError extends UntrustedAnswerError {
+  constructor() {
+    super('ID token: iat is outside the window');
+  }
 }
 
 function checkAudience(payload: JWTPayload, clientId: string, trusted: string[]): void {

@@ -3,7 +3,7 @@ import * as oidc from 'openid-client';
 import type { Secret } from '../config/secret.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type Fault, sortFault } from './faults.ts';
-import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
+import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
 
 /** What the session knows that a refreshed ID token must not contradict (Core §12.2). */
@@ -15,9 +15,15 @@ export interface KnownSubject {
 }
 
 export type Refreshed =
-  | { kind: 'refreshed'; response: TokenResponse; claims?: IdTokenClaims }
-  /** The answer is about somebody else or for another client: end the session, tell the audit log (RF4, T115). */
-  | { kind: 'foreign'; response?: TokenResponse }
+  | {
+      kind: 'refreshed';
+      response: TokenResponse;
+      claims?: IdTokenClaims;
+      /** Why there are no new claims although an ID token came. */
+      unverified?: string;
+    }
+  /** The answer is about somebody else, for another client or forged: end the session, tell the audit log (RF4, T115). */
+  | { kind: 'foreign'; reason: string; response?: TokenResponse }
   | { kind: 'failed'; fault: Fault };
 
 /** One refresh token grant (RFC 6749 §6). Never tied to a browser's request (RF6). */
@@ -26,28 +32,43 @@ export async function refreshGrant(
   refreshToken: Secret,
   known: KnownSubject,
 ): Promise<Refreshed> {
-  let response: TokenResponse | undefined;
+  let response: TokenResponse;
   try {
     const configuration = await server.configuration();
     const parameters = new URLSearchParams();
     for (const resource of server.config.resources) parameters.append('resource', resource);
     response = acceptTokenResponse(await oidc.refreshTokenGrant(configuration, refreshToken.reveal(), parameters));
-    const claims = await verifyIdToken(server, response);
-    if (claims !== undefined && !isSameSubject(claims, known)) return { kind: 'foreign', response };
-    return { kind: 'refreshed', response, ...(claims === undefined ? {} : { claims }) };
   } catch (error) {
     const fault = sortFault(error);
-    // openid-client compared iss and aud.
-    if (fault.kind === 'untrusted' && fault.reason === 'OAUTH_JWT_CLAIM_COMPARISON_FAILED') return { kind: 'foreign' };
-    // The rotation is done and only the signing keys can't be fetched: losing the new tokens would log the user out.
-    // The answer came over verified TLS (Core §3.1.3.7 no. 6); its claims are not taken over.
-    if (response?.idToken !== undefined && fault.kind === 'unavailable') {
-      return isSameSubject(decodeJwt(response.idToken.reveal()), known)
-        ? { kind: 'refreshed', response }
-        : { kind: 'foreign', response };
-    }
-    return { kind: 'failed', fault };
+    return isAboutIdToken(error) && 'reason' in fault
+      ? { kind: 'foreign', reason: fault.reason }
+      : { kind: 'failed', fault };
   }
+  // From here on the rotation is done: another try with the old refresh token would end the whole family.
+  try {
+    const claims = await verifyIdToken(server, response);
+    if (claims === undefined) return { kind: 'refreshed', response };
+    return isSameSubject(claims, known)
+      ? { kind: 'refreshed', response, claims }
+      : { kind: 'foreign', reason: 'ID token: other subject', response };
+  } catch (error) {
+    const fault = sortFault(error);
+    const reason = 'reason' in fault ? fault.reason : fault.kind;
+    // Only the signing keys or the clocks are in the way: losing the new tokens would log everybody out. The answer
+    // came over verified TLS (Core §3.1.3.7 no. 6), and a refresh needs no ID token; its claims are not taken over.
+    const isJudged = fault.kind !== 'unavailable' && !(error instanceof UntimelyIdTokenError);
+    const { idToken, ...tokens } = response;
+    if (isJudged || idToken === undefined || !isSameSubject(decodeJwt(idToken.reveal()), known))
+      return { kind: 'foreign', reason, response };
+    return { kind: 'refreshed', response: tokens, unverified: reason };
+  }
+}
+
+/** openid-client looked into an ID token and refused it: so tokens were issued, and the answer was not lost. */
+function isAboutIdToken(error: unknown): boolean {
+  if (!(error instanceof oidc.ClientError) || !(error.cause instanceof Error)) return false;
+  const detail = error.cause.cause;
+  return typeof detail === 'object' && detail !== null && ('claims' in detail || 'header' in detail);
 }
 
 function isSameSubject(claims: JWTPayload, known: KnownSubject): boolean {

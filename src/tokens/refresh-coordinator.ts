@@ -116,14 +116,19 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     }
     if (result.kind === 'refreshed') {
       failuresInARow = 0;
+      if (result.unverified !== undefined)
+        log.warn(
+          { frontend, reason: result.unverified },
+          'a refreshed ID token could not be verified: its claims are not taken over',
+        );
       return store(session, owner, tokens, result, startedAt);
     }
     if (result.kind === 'foreign') {
       log.error(
-        { frontend, session: session.handle.slice(0, 12), audit: 'refresh_foreign_subject' },
-        'a refresh brought tokens of somebody else: the session is ended',
+        { frontend, session: session.handle.slice(0, 12), reason: result.reason, audit: 'refresh_foreign_subject' },
+        'a refresh brought tokens that are not this user’s: the session is ended',
       );
-      if (result.response?.refreshToken !== undefined) revoke(result.response.refreshToken);
+      revoke(result.response?.refreshToken ?? tokens.refreshToken);
       return endUnlessMoved(session, 'foreign');
     }
     return result.fault.kind === 'rejected'

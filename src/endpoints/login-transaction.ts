@@ -21,9 +21,12 @@ const mostTransactions = 5;
 /** All login cookies together; beyond that the oldest go. Bytes. */
 const mostCookieBytes = 4096;
 
-/** Prefix of the login cookies of a frontend, from its session cookie's name. */
+/**
+ * Prefix of the login cookies of a frontend, from its session cookie's name. No session cookie's name has a dot, so that
+ * `shop` takes no cookie of a frontend `shop-login-desk` on the same host for one of its logins.
+ */
 export function transactionCookiePrefix(sessionCookieName: string): string {
-  return `${sessionCookieName}-login-`;
+  return `${sessionCookieName}.login.`;
 }
 
 /** One cookie an attempt: two tabs do not overwrite each other. */

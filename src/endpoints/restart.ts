@@ -6,8 +6,9 @@ import { transactionCookieAttributes } from './login.ts';
 /** A browser that was restarted a moment ago is not restarted again: no loops. Seconds. */
 const restartGuardSeconds = 60;
 
+/** With a dot, as the login cookies: no session cookie of another frontend can have this name. */
 export function restartCookieName(sessionCookieName: string): string {
-  return `${sessionCookieName}-restarted`;
+  return `${sessionCookieName}.restarted`;
 }
 
 declare module 'fastify' {

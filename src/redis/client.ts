@@ -21,6 +21,8 @@ export function createRedisClient(config: RedisConfig, log: RedisLog): Redis {
     lazyConnect: true,
     connectTimeout: config.connectTimeout,
     commandTimeout: config.commandTimeout,
+    // A peer that vanished without a word would otherwise hold the connection, and every command, for a quarter of an hour.
+    socketTimeout: 2 * config.commandTimeout,
     maxRetriesPerRequest: 1,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,

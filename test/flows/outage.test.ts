@@ -154,6 +154,14 @@ describe('while Redis', () => {
     expect(lines('redis is connected')).toBe(connected + 1);
   });
 
+  it('T105 vanishes without a word, the dead connection is replaced', async () => {
+    const browser = await world.loggedIn();
+    proxy.abandon();
+    await expectUnavailable(browser);
+    await expectRecovery(browser);
+    expect(world.log.lines.filter(({ msg }) => msg === 'redis is not reachable')).toHaveLength(1);
+  });
+
   it('T106 restarts and forgets its scripts, they are sent again', async () => {
     const port = redis.port;
     await redis.stop();

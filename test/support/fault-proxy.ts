@@ -22,6 +22,8 @@ export interface FaultProxy {
   refuse(): void;
   /** Cuts all open connections once; new ones work. */
   cut(): void;
+  /** Open connections fall silent for good, new ones work: what a lost NAT entry does. */
+  abandon(): void;
   /** No faults. Connections that were black holes are cut, as their streams have gaps. */
   reset(): void;
   /** Open connections of clients. */
@@ -32,6 +34,7 @@ export interface FaultProxy {
 /** Starts a proxy to `127.0.0.1:targetPort`. */
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const open = new Set<Socket>();
+  const abandoned = new WeakSet<Socket>();
   const faults: FaultProxy['faults'] = {
     refuse: false,
     blackHole: false,
@@ -58,7 +61,7 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
     }
     let order = Promise.resolve();
     client.on('data', (chunk: Buffer) => {
-      if (faults.blackHole) return;
+      if (faults.blackHole || abandoned.has(client)) return;
       const answer = faults.answer?.(chunk);
       if (answer !== undefined) {
         client.write(answer);
@@ -71,7 +74,7 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       });
     });
     peer.on('data', (chunk: Buffer) => {
-      if (faults.blackHole) return;
+      if (faults.blackHole || abandoned.has(client)) return;
       if (faults.cutReply?.(chunk)) end();
       else client.write(chunk);
     });
@@ -91,6 +94,9 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       cut();
     },
     cut,
+    abandon() {
+      for (const socket of open) abandoned.add(socket);
+    },
     reset() {
       if (faults.blackHole) cut();
       Object.assign(faults, { refuse: false, blackHole: false, delayMs: 0, answer: undefined, cutReply: undefined });

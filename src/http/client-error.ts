@@ -1,5 +1,9 @@
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { HeadersTooMany, type ProblemType, problem, RequestMalformed, RequestTimeout } from './errors.ts';
+
+/** Milliseconds for the peer to read the answer and close; then we do, whatever it does. */
+const lingerTime = 500;
 
 /**
  * Answers what Node's parser refused, before there is a request: bad framing, oversized headers, slowness (T45, T90,
@@ -7,7 +11,9 @@ import { HeadersTooMany, type ProblemType, problem, RequestMalformed, RequestTim
  */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
-  if (!socket.writable) {
+  // Node's own name for the answer in flight, and its own rule: once that has begun, our bytes would become part of it.
+  const { _httpMessage: inFlight } = socket as Socket & { _httpMessage?: ServerResponse | null };
+  if (!socket.writable || inFlight?.headersSent === true) {
     socket.destroy();
     return;
   }
@@ -19,6 +25,10 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
     `HTTP/1.1 ${statusCode} ${reasons[statusCode] ?? 'Bad Request'}\r\nContent-Type: application/problem+json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\n${clear}Connection: close\r\n\r\n${body}`,
   );
+  // Node lets go of a connection only when both ends did: a peer that never closes would keep ours, and what its
+  // request holds upstream, for ever.
+  const linger = setTimeout(() => socket.destroy(), lingerTime);
+  socket.once('close', () => clearTimeout(linger));
 }
 
 const reasons: Record<number, string> = { 408: 'Request Timeout', 431: 'Request Header Fields Too Large' };

@@ -17,14 +17,13 @@ export function targetFault(target: string): string | undefined {
   if (/[^\x21-\x7e]|[#\\]/.test(path)) return 'a fragment, backslash, space, control or non-ASCII character';
   if (/%(?![0-9a-f]{2})/i.test(path)) return 'a malformed escape';
   if (/%(2f|5c|[01][0-9a-f]|7f)/i.test(path)) return 'an encoded slash, backslash or control character';
-  if (/%25[0-9a-f]{2}/i.test(path)) return 'a doubly encoded character';
   if (/\/(\.|%2e){1,2}(?=[/;]|%3b|$)/i.test(path)) return 'a dot segment';
   try {
-    decodeURIComponent(path);
+    // Whoever decodes twice would find what was refused above: %252e, and also %25%32%65.
+    return /%[0-9a-f]{2}/i.test(decodeURIComponent(path)) ? 'a doubly encoded character' : undefined;
   } catch {
     return 'not UTF-8';
   }
-  return undefined;
 }
 
 /** `[host, path]` of an absolute-form target (RFC 9112 §3.2.2): its authority replaces the Host header. */

@@ -217,12 +217,8 @@ function toProblem(error: unknown): Error {
   if (error instanceof TooLargeError) return problem(BodyTooLarge);
   const cause = error instanceof NotSentError ? error.cause : error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  if (error instanceof NotSentError) {
-    return code === 'UND_ERR_CONNECT_TIMEOUT'
-      ? problem(UpstreamTimeout, { cause })
-      : problem(UpstreamUnreachable, { cause });
-  }
   switch (code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':
       return problem(UpstreamTimeout, { cause });

@@ -111,7 +111,8 @@ function buildForwardHandler(
       const outcome = await forward({
         upstream,
         origin,
-        path: queryAt === -1 ? destination : `${destination}${target.slice(queryAt)}`,
+        // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
+        path: `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`,
         method: request.method,
         headers,
         request: raw,

@@ -47,7 +47,7 @@ describe('an upstream that hangs', () => {
   });
 
   it('T94 is answered for with 504 when it sends 103 for ever', async () => {
-    world.upstream.respond = async (request, socket) => {
+    world.upstream.respond = async (_request, socket) => {
       const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n'), 50);
       await once(socket, 'close');
       clearInterval(timer);

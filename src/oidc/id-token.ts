@@ -8,6 +8,9 @@ import type { TokenResponse } from './token-response.ts';
 /** An ID token older than this was not made for the answer it came in. Seconds. */
 const oldestIssue = 600;
 
+/** Deeper claims are no claims; they overflow the stack of whoever writes them as JSON again (T38). */
+const deepestClaim = 32;
+
 /** The claims of a verified ID token. */
 export interface IdTokenClaims extends JWTPayload {
   sub: string;
@@ -43,6 +46,7 @@ export async function verifyIdToken(
     throw new UntrustedAnswerError('ID token: absurd time');
   if (typeof sub !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(sub))
     throw new UntrustedAnswerError('ID token: sub is not valid');
+  if (isDeeperThan(deepestClaim, payload)) throw new UntrustedAnswerError('ID token: its claims are nested too deeply');
   checkAudience(payload, config.clientId, config.trustedAudiences);
   checkAccessTokenHash(payload.at_hash, protectedHeader.alg, response.accessToken.reveal());
   // Last, so that nothing else is wrong with an untimely one.
@@ -66,6 +70,11 @@ function checkAudience(payload: JWTPayload, clientId: string, trusted: string[])
   if (others.some((audience) => audience === undefined || !trusted.includes(audience)) || azp === undefined) {
     throw new UntrustedAnswerError('ID token: it is also for an audience that is not trusted');
   }
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner));
 }
 
 /** Left half of the access token's hash, with the hash of the signature algorithm (Core §3.1.3.6). */

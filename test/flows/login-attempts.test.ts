@@ -98,6 +98,20 @@ describe('a late response', () => {
     expect(await isLoggedIn(browser)).toBe(true);
   });
 
+  it('writes a return_to with quotes into page and header as text', async () => {
+    const browser = world.browser();
+    const returnTo = `/a'onmouseover='alert(1)"<b>;url=//evil.example`;
+    const { callbackUrl } = await pendingLogin(browser, returnTo);
+    world.clock.advance(11 * 60_000);
+    const page = await deliver(browser, callbackUrl);
+    expect(page.text).not.toMatch(/<b>|'onmouseover|"onmouseover|a'/);
+    expect(page.text.match(/<a [^>]*>/g)).toHaveLength(1);
+    const target = new URL(leadsTo(page) ?? '', world.origin);
+    expect(target.pathname).toBe('/bff/login');
+    expect(decodeURI(target.searchParams.get('return_to') ?? '')).toBe(returnTo);
+    expect(page.header('refresh')).not.toContain('//evil');
+  });
+
   it('does so once, then asks the user', async () => {
     const browser = world.browser();
     const logins = [await pendingLogin(browser), await pendingLogin(browser)];

@@ -83,7 +83,7 @@ describe('T19 an error of the authorization server', () => {
     expect(world.provider.tokenRequests()).toHaveLength(0);
   });
 
-  it('escapes what a page repeats of a request', async () => {
+  it('T19 repeats no request id that is markup', async () => {
     const page = await world.browser().navigate('/bff/callback?state=x', {
       headers: { 'x-request-id': '"><script>alert(1)</script>' },
     });

@@ -82,7 +82,9 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     },
     async close() {
       draining = true;
-      await server.close(); // requests in flight end first
+      // An answer whose head went out before the drain has promised to keep its connection: Node would wait for that.
+      const sweep = setInterval(() => server.server.closeIdleConnections(), 100);
+      await server.close().finally(() => clearInterval(sweep)); // requests in flight end first
       for (const { coordinator } of contexts) await coordinator.drain(); // then what they left running (RF19)
       await Promise.all(contexts.map((context) => context.server.close()));
       await store.close();

@@ -11,10 +11,12 @@ export async function startServer(configFile: string): Promise<void> {
     process.exit(1);
   }
   const { config, warnings } = loaded;
-  const app = await createApp(config, { withProcessMetrics: true });
+  const app = await createApp(config, { withProcessMetrics: true }).catch((error: unknown) =>
+    giveUp(configFile, error),
+  );
   for (const warning of warnings) app.server.log.warn({ setting: warning }, 'configuration warning');
-  await app.ops.listen(config.ops);
-  await app.server.listen(config.listen);
+  await app.ops.listen(config.ops).catch((error: unknown) => giveUp(`${configFile} ops`, error));
+  await app.server.listen(config.listen).catch((error: unknown) => giveUp(`${configFile} listen`, error));
 
   const { delay, grace } = config.shutdown;
   closeWithGrace({ delay: delay + grace, logger: false }, async ({ err, signal }) => {
@@ -24,4 +26,10 @@ export async function startServer(configFile: string): Promise<void> {
     await pause(delay); // load balancers see /readyz fail before connections are refused
     await app.close();
   });
+}
+
+/** One line for the operator instead of a stack: a port that is taken, a CA file or SPA folder that is not there. */
+function giveUp(key: string, error: unknown): never {
+  console.error(`${key}: can't start: ${error instanceof Error ? error.message : 'unknown error'}`);
+  process.exit(1);
 }

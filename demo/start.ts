@@ -11,8 +11,8 @@ import { startProvider } from './provider.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const HOST = '127.0.0.1';
-const PORTS = { provider: 9000, orders: 9001, catalog: 9002, cloakroom: 8080 };
-const CLOAKROOM_URL = `http://localhost:${PORTS.cloakroom}`;
+const PORTS = { provider: 9000, orders: 9001, catalog: 9002, browser: 8080, 'health checks': 9090 };
+const CLOAKROOM_URL = `http://localhost:${PORTS.browser}`;
 
 /** A cold start on a small machine takes a few seconds; after this long something is wrong. */
 const READY_WITHIN_MS = 30_000;
@@ -73,7 +73,7 @@ async function runCloakroom(stopRequested: AbortSignal): Promise<number> {
   try {
     const first = await Promise.race([exited, stopped, waitUntilReady(exited)]);
     if (first === 'ready') console.log(WELCOME);
-    if (first === 'late') console.error(`Cloakroom does not answer at ${CLOAKROOM_URL}. Its own lines above say why.`);
+    if (first === 'late') console.error('Cloakroom does not become ready. Its own lines above say why.');
 
     const outcome = first === 'ready' ? await Promise.race([exited, stopped]) : first;
     if (typeof outcome !== 'number') return outcome === 'stop' ? 0 : 1;
@@ -102,17 +102,24 @@ async function waitUntilReady(exited: Promise<unknown>): Promise<'ready' | 'late
   void exited.then(() => {
     alive = false;
   });
+  // Ready as well as listening: with a Redis that is down nobody could log in.
+  const urls = [`http://${HOST}:${PORTS['health checks']}/readyz`, `${CLOAKROOM_URL}/bff/session`];
   while (alive && Date.now() < deadline) {
-    try {
-      const response = await fetch(`${CLOAKROOM_URL}/bff/session`, { signal: AbortSignal.timeout(2000) });
-      await response.body?.cancel();
-      if (response.ok) return 'ready';
-    } catch {
-      // Not listening yet.
-    }
+    if ((await Promise.all(urls.map(answers))).every(Boolean)) return 'ready';
     await wait(150);
   }
   return 'late';
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    // Not listening yet.
+    return false;
+  }
 }
 
 async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
@@ -125,19 +132,31 @@ async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void
 
 /** Says which port is in use and what to do, before anything has been started. */
 async function findTakenPort(): Promise<string | undefined> {
-  for (const [name, port] of Object.entries(PORTS)) {
-    const probe = createServer().listen(port, HOST);
-    try {
-      await once(probe, 'listening');
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+  for (const [purpose, port] of Object.entries(PORTS)) {
+    // A program on [::1] alone would not stop the demo, but `localhost` would lead the browser to it first.
+    for (const host of [HOST, '::1']) {
+      if (!(await isTaken(port, host))) continue;
       return (
-        `Port ${port}, which the demo needs for the ${name === 'cloakroom' ? 'browser' : name}, is in use.\n` +
+        `Port ${port}, which the demo needs for the ${purpose}, is in use.\n` +
         `Find the program with \`ss -ltnp 'sport = :${port}'\` (or \`lsof -i :${port}\`), stop it, and start the demo again.`
       );
     }
-    probe.close();
-    await once(probe, 'close');
   }
   return undefined;
+}
+
+async function isTaken(port: number, host: string): Promise<boolean> {
+  const probe = createServer().listen(port, host);
+  try {
+    await once(probe, 'listening');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'EADDRINUSE') return true;
+    // A machine without IPv6 has no ::1.
+    if (host !== HOST) return false;
+    throw error;
+  }
+  probe.close();
+  await once(probe, 'close');
+  return false;
 }

@@ -4,6 +4,7 @@ import type { Api } from '../config/config.ts';
 import type { Secret } from '../config/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { BodyTooLarge, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
+import { loggablePath } from '../ops/logging.ts';
 import { authorize } from './authorize.ts';
 import { discardBody, forward } from './forward.ts';
 import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
@@ -139,6 +140,11 @@ function buildForwardHandler(
       });
       metrics.upstreams.inc({ ...labels, outcome });
       if (outcome === 'left-by-browser') reply.hijack();
+      if (outcome !== 'complete') {
+        // Fastify calls onResponse, and so the request log, only for answers that were finished.
+        const line = { method: request.method, path: loggablePath(target), ...labels, outcome };
+        request.log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
+      }
     } catch (error) {
       metrics.upstreams.inc({ ...labels, outcome: 'failed' });
       throw error;

@@ -35,17 +35,37 @@ export function readDocument(file: string, text: string, env: NodeJS.ProcessEnv)
   const problemAt = (path: KeyPath, message: string) =>
     at(offsetOf(document, path), path.map(String).join('.'), message);
 
-  for (const error of document.errors) {
-    problems.push(at(error.pos[0], '', `is not valid YAML: ${error.message.split('\n')[0] ?? ''}`));
+  for (const error of [...document.errors, ...document.warnings]) {
+    problems.push(
+      at(error.pos[0], '', `is not valid YAML: ${faultOf(error.message)}: correct the line, or quote the value`),
+    );
   }
-  const data =
-    problems.length > 0
-      ? undefined
-      : fill(document.toJS({ maxAliasCount: 20 }), [], (path, message) => problems.push(problemAt(path, message)), {
-          env,
-          folder: dirname(resolve(file)),
-        });
+  if (problems.length > 0) return { file, data: undefined, problems, problemAt };
+  const plain = resolveAliases(document);
+  if (plain === undefined) {
+    problems.push(at(0, '', 'has an alias (*name) that leads nowhere, or aliases that multiply: write the values out'));
+    return { file, data: undefined, problems, problemAt };
+  }
+  const data = fill(plain.data, [], (path, message) => problems.push(problemAt(path, message)), {
+    env,
+    folder: dirname(resolve(file)),
+  });
   return { file, data, problems, problemAt };
+}
+
+/** What the parser complains of, without the text that it quotes: that may be an unquoted secret (L6). */
+function faultOf(message: string): string {
+  const [line = ''] = message.split('\n');
+  return line.replace(/ at line \d+, column \d+:?$/, '').replace(/: .*$/, '');
+}
+
+/** The yaml library throws for an alias without anchor and for alias bombs. */
+function resolveAliases(document: Document.Parsed): { data: unknown } | undefined {
+  try {
+    return { data: document.toJS({ maxAliasCount: 20 }) };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Offset of the key at `path`, or of the nearest parent that exists when the key is missing. */

@@ -6,7 +6,7 @@ const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: 'unit', include: ['test/unit/**/*.test.ts', 'test/project/**/*.test.ts'] } },
+      { test: { ...common, name: 'unit', include: ['test/{unit,model,project}/**/*.test.ts'] } },
       {
         test: {
           ...common,

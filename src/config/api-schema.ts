@@ -91,7 +91,7 @@ export const api = z.strictObject({
         .int()
         .min(1)
         .max(10_000)
-        .prefault(256)
+        .prefault(1024)
         .meta({ description: 'Connections to this upstream at the same time.' }),
     })
     .prefault({}),

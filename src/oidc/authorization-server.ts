@@ -1,5 +1,6 @@
 import * as oidc from 'openid-client';
 import type { AuthorizationServerConfig } from '../config/config.ts';
+import { isLoopbackHost } from '../config/values.ts';
 import { createCaller } from './call.ts';
 import { buildClientAuthentication } from './client-authentication.ts';
 import { UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
@@ -139,7 +140,8 @@ function checkMetadata(
 ): void {
   // openid-client forgives a missing slash; ID tokens and RFC 9207 compare the exact string (LG6).
   if (metadata.issuer !== config.issuer) throw new UntrustedAnswerError('the issuer in the metadata is another one');
-  if (!config.assumePkceS256 && metadata.code_challenge_methods_supported?.includes('S256') !== true) {
+  const methods: unknown = metadata.code_challenge_methods_supported;
+  if (!config.assumePkceS256 && !(Array.isArray(methods) && methods.includes('S256'))) {
     throw new UntrustedAnswerError(
       'the metadata does not offer PKCE S256: set assumePkceS256 if the server supports it all the same',
     );
@@ -152,8 +154,9 @@ function checkMetadata(
       continue;
     }
     if (!URL.canParse(endpoint)) throw new UntrustedAnswerError(`${name} is not a URL`);
-    const { protocol, host } = new URL(endpoint);
-    if (protocol !== 'https:' && !(isPlainHttp && protocol === 'http:'))
+    const { protocol, host, hostname } = new URL(endpoint);
+    // Plain http stays on the machine, as in the configuration (OP7).
+    if (protocol !== 'https:' && !(isPlainHttp && protocol === 'http:' && isLoopbackHost(hostname)))
       throw new UntrustedAnswerError(`${name} is not https`);
     const before = lastGood?.[name];
     if (before !== undefined && new URL(before).host !== host) {

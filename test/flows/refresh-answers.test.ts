@@ -5,7 +5,7 @@ import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
-/** Access tokens live 300 s here Milliseconds. */
+/** Access tokens live 300 s here. Milliseconds. */
 const expired = 300_000;
 
 let world: World;

@@ -200,7 +200,7 @@ describe('a token response', () => {
       [32, 502],
       [1000, 502],
       [5700, 502],
-    ]) {
+    ] as const) {
       const browser = world.browser();
       const { authorizationUrl, callbackUrl } = await pendingLogin(browser);
       const now = Math.floor(Date.now() / 1000);

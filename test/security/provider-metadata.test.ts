@@ -1,0 +1,111 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { DiscoveryFault } from '../support/evil-provider/faults.ts';
+import { type EvilProvider, startEvilProvider } from '../support/evil-provider.ts';
+import { attemptLogin } from '../support/login-attempt.ts';
+import { startTimedWorld } from '../support/timed-world.ts';
+import { until } from '../support/wait.ts';
+import { startWorld, type World } from '../support/world.ts';
+
+let world: World;
+let other: EvilProvider | undefined;
+afterEach(async () => {
+  await world.stop();
+  await other?.stop();
+  other = undefined;
+});
+
+/** A world that uses a provider of the test's own, which may be down. */
+function startWorldAt({ issuer, clientId, clientSecret }: EvilProvider): Promise<World> {
+  return startWorld({
+    store: 'memory',
+    config: ({ authorizationServer }) => {
+      Object.assign(authorizationServer, { issuer, clientId, clientSecret });
+    },
+  });
+}
+
+const metadata = (changed: Record<string, unknown>) => (): DiscoveryFault => ({
+  mutate: (json) => ({ ...json, ...changed }),
+});
+const warnings = () => world.log.warnings().filter(({ msg }) => msg === 'authorization server metadata is not usable');
+
+describe('metadata later on', () => {
+  /** An hour later they are read again, in the background of some login. */
+  async function readAgain(): Promise<void> {
+    const before = world.provider.requestsTo('discovery').length;
+    const told = warnings().length;
+    world.clock.advance(3_600_001);
+    await attemptLogin(world);
+    await until(() => world.provider.requestsTo('discovery').length > before);
+    await until(() => warnings().length > told);
+  }
+
+  it('T41 that could not be read at the start are read as soon as the provider is there', async () => {
+    const closed = await startEvilProvider();
+    await closed.down();
+    world = await startWorldAt(closed);
+    expect(await attemptLogin(world)).toMatchObject({ status: 503, isLoggedIn: false });
+    expect(warnings()[0]).toMatchObject({ reason: 'authorization server: ECONNREFUSED', keepsLastGood: false });
+    await closed.up();
+    other = closed;
+    await until(async () => {
+      world.clock.advance(1000); // the pause between attempts
+      return (await attemptLogin(world)).isLoggedIn;
+    });
+  });
+
+  it('T41 that can’t be read are asked for in growing pauses, not for every login', async () => {
+    const failing = await startEvilProvider();
+    other = failing;
+    failing.faults.discovery = { status: 500 };
+    world = await startWorldAt(failing);
+    for (let count = 0; count < 20; count++) await attemptLogin(world);
+    expect(failing.requestsTo('discovery')).toHaveLength(1); // the clock stands still
+  });
+
+  const downgrades: [what: string, fault: (issuer: string) => DiscoveryFault, reason: RegExp][] = [
+    [
+      'name a token endpoint on another host',
+      metadata({ token_endpoint: 'http://127.0.0.1:1/token' }),
+      /token_endpoint moved/,
+    ],
+    [
+      'name a login page on another host',
+      metadata({ authorization_endpoint: 'https://evil.example/login' }),
+      /authorization_endpoint moved/,
+    ],
+    ['name a key set on another host', metadata({ jwks_uri: 'https://evil.example/jwks' }), /jwks_uri moved/],
+    ['name another issuer', () => ({ issuer: 'https://evil.example' }), /OAUTH_JSON_ATTRIBUTE/],
+    ['offer no PKCE any more', metadata({ code_challenge_methods_supported: [] }), /PKCE S256/],
+    ['redirect', (issuer) => ({ redirectTo: `${issuer}/forged-jwks` }), /OAUTH_RESPONSE_IS_NOT_CONFORM/],
+    ['are gone', () => ({ status: 404 }), /OAUTH_RESPONSE_IS_NOT_CONFORM/],
+    ['are garbage', () => ({ body: 'garbage' }), /OAUTH_PARSE_ERROR/],
+    ['never come', () => ({ hang: true }), /timeout/],
+  ];
+
+  it.each(downgrades)('T41 that %s are refused, and the last good ones kept', async (_what, fault, reason) => {
+    world = await startTimedWorld({
+      config: ({ authorizationServer }) => {
+        authorizationServer.timeout = '500ms';
+      },
+    });
+    expect((await attemptLogin(world)).isLoggedIn).toBe(true);
+    world.provider.faults.discovery = fault(world.provider.issuer);
+    await readAgain();
+    expect(warnings()).toMatchObject([{ keepsLastGood: true, reason: expect.stringMatching(reason) }]);
+    expect((await attemptLogin(world)).isLoggedIn).toBe(true);
+    expect(world.provider.requestsTo('forged-jwks')).toEqual([]);
+  });
+
+  it('T41 that change in an allowed way are taken over', async () => {
+    world = await startTimedWorld();
+    expect((await attemptLogin(world)).isLoggedIn).toBe(true);
+    const { issuer } = world.provider;
+    world.provider.faults.discovery = metadata({ authorization_endpoint: `${issuer}/new-login` })();
+    world.clock.advance(3_600_001);
+    const locationOf = async () =>
+      (await world.browser().navigate('/bff/login', { from: world.origin, followRedirects: false })).header('location');
+    await until(async () => (await locationOf())?.startsWith(`${issuer}/new-login`));
+    expect(world.provider.requestsTo('discovery')).toHaveLength(2);
+  });
+});

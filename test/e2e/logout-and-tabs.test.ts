@@ -54,10 +54,15 @@ describe('logging out, and two tabs of one browser', () => {
     await expectUser(second, 'bob');
     expect((await press(second, 'call-orders')).status).toBe('200');
 
+    const ticket = await visitor.context.cookies(demo.origin);
     await logOut(first);
     visitor.expectFailedLoad(401, '/api/orders/orders');
     expect(await press(second, 'call-orders')).toMatchObject({ status: '401', source: 'Cloakroom' });
     await expectNobody(second);
+    // The session itself has ended, not only the cookie.
+    await visitor.context.addCookies(ticket);
+    visitor.expectFailedLoad(401, '/api/orders/orders');
+    expect(await press(second, 'call-orders')).toMatchObject({ status: '401', source: 'Cloakroom' });
   });
 
   it('ends in one usable session when two tabs log in at once', async () => {

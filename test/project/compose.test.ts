@@ -24,7 +24,8 @@ let builder: ReturnType<typeof createImageBuilder>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cloakroom-images-'));
   builder = createImageBuilder(project, folder);
-});
+  await Promise.all([builder.build(undefined), builder.build('demo')]);
+}, 120_000);
 afterAll(() => builder.clear());
 
 describe('docker-compose.yml', () => {
@@ -126,16 +127,17 @@ describe('docker compose up', () => {
         .replaceAll('//redis:', '//127.0.0.1:')
         .replace(/^redis-(server|cli)$/, (_program, which) => redisProgram.replace(/server$/, which))
         .replaceAll(/(^|\s)(\/keys|\/etc\/cloakroom)\//g, `$1${root}$2/`);
+    browser = createBrowser({ origin: `http://localhost:${portOf(8080)}` });
     stack = createStack({ project, folder, compose, builder, translate });
     product = await stack.imageOf('cloakroom');
     await stack.start('cloakroom');
     await stack.becomesHealthy('cloakroom');
     filesBefore = await readdir(product.root, { recursive: true });
-    browser = createBrowser({ origin: `http://localhost:${portOf(8080)}` });
   }, 90_000);
   afterAll(async () => {
-    await browser.close();
+    // Also after a start that failed half way.
     await stack.stopAll();
+    await browser.close();
   });
 
   it('answers on every published port', async () => {
@@ -172,6 +174,8 @@ describe('docker compose up', () => {
   it('keeps the session over a restart of Cloakroom, which stops with exit code 0 on SIGTERM', async () => {
     expect(await stack.stop('cloakroom')).toBe(0);
     expect(await accepts(portOf(8080))).toBe(false);
+    // `docker compose up` runs the service that makes the key again: it must not make another one.
+    expect(await stack.stop('key')).toBe(0);
     await stack.start('cloakroom');
     await stack.becomesHealthy('cloakroom');
     expect((await browser.fetch('/api/orders/me', { headers: csrf })).json()).toMatchObject({ claims: { sub: 'bob' } });

@@ -1,0 +1,145 @@
+import { type Case, each } from './bad-values.ts';
+import { type Data, smallest } from './support.ts';
+
+const words = (text: string) => text.split(' ');
+const addApi = (path: string) => (data: Data) => Object.assign(data.apis, { more: { path, upstream: 'http://more' } });
+const frontend = (publicUrl: string, more: object = {}) => ({
+  ...more,
+  publicUrl,
+  authorizationServer: smallest().authorizationServer,
+});
+const frontends = (of: object) => (data: Data) => {
+  for (const key of ['publicUrl', 'authorizationServer', 'apis']) delete data[key];
+  Object.assign(data, { frontends: of });
+};
+
+export const badStructure: Record<string, Case[]> = {
+  'unknown keys': [
+    ['at the top', (d) => Object.assign(d, { sesion: {} }), 'sesion', /did you mean session\?/],
+    ['in a block', (d) => Object.assign(d.session, { keyz: [] }), 'session.keyz', /did you mean keys\?/],
+    [
+      'in an API',
+      (d) => Object.assign(d.apis.orders, { upstreem: 'x' }),
+      'apis.orders.upstreem',
+      /did you mean upstream\?/,
+    ],
+    [
+      'like nothing known',
+      (d) => Object.assign(d.session, { zzzzzz: 1 }),
+      'session.zzzzzz',
+      /unknown key: remove it.*known here: .*idleTimeout/,
+    ],
+    ['of a prototype', (d) => Object.assign(d, { constructor: { x: 1 } }), 'constructor', /unknown key/],
+  ],
+  'API paths': [
+    ['the same path twice', addApi('/api/orders'), 'apis.more.path', /overlaps \/api\/orders of orders: give each/],
+    ['a path inside another', addApi('/api/orders/old'), 'apis.more.path', /overlaps/],
+    ['a path around another', addApi('/api'), 'apis.more.path', /overlaps/],
+    ...each(
+      words('/bff /bff/x'),
+      (d, path) => Object.assign(d.apis.orders, { path }),
+      'apis.orders.path',
+      /overlaps \/bff.*choose another/,
+    ),
+    ...each(
+      ['/a b', ...words('api / /api/ /api/* /api//x /a/../b /a/. /.. /a%2fb /a?b /a#b /a:b //evil /a\\b')],
+      (d, path) => Object.assign(d.apis.orders, { path }),
+      'apis.orders.path',
+      /must be a plain path|must not have \. or \.\./,
+    ),
+    [
+      'an odd name',
+      (d) => Object.assign(d.apis, { 'Or ders': { path: '/x', upstream: 'http://x' } }),
+      'apis.Or ders',
+      /lower-case name/,
+    ],
+    [
+      'a method nobody allows',
+      (d) => Object.assign(d.apis.orders, { methods: ['TRACE'] }),
+      'apis.orders.methods.0',
+      /must be one of GET/,
+    ],
+  ],
+  'forwarded headers': [
+    ...each(
+      words(
+        'authorization cookie host te x-forwarded-for x-forwarded-user forwarded x-request-id transfer-encoding proxy-authorization x-http-method-override via expect',
+      ),
+      (d, name) => Object.assign(d.apis.orders, { forwardHeaders: [name] }),
+      'apis.orders.forwardHeaders',
+      /withheld by Cloakroom itself: remove it/,
+    ),
+    ...each(
+      words('x-* auth* a* co* cookie* h* t* x-f* x-forwarded-u* proxy-* sec-fetch-* content-* set-*'),
+      (d, name) => Object.assign(d.apis.orders, { forwardHeaders: [name] }),
+      'apis.orders.forwardHeaders',
+      /withheld by Cloakroom itself: remove it/,
+    ),
+    ...each(
+      ['*', 'X-Shop', 'x_shop', 'x-*-shop', 'x shop', 'x:shop'],
+      (d, name) => Object.assign(d.apis.orders, { forwardHeaders: [name] }),
+      'apis.orders.forwardHeaders.0',
+      /lower-case header name/,
+    ),
+    ...each(
+      words('set-cookie s* access-control-allow-origin access-* connection'),
+      (d, name) => Object.assign(d.apis.orders, { returnHeaders: [name] }),
+      'apis.orders.returnHeaders',
+      /remove it/,
+    ),
+  ],
+  frontends: [
+    [
+      'beside the single form',
+      (d) => Object.assign(d, { frontends: { shop: frontend('https://shop.example.com') } }),
+      'publicUrl',
+      /stands beside frontends: move it/,
+    ],
+    ['none', frontends({}), 'frontends', /is empty: add a frontend/],
+    ['an odd name', frontends({ 'Shop 1': frontend('https://a.example.com') }), 'frontends.Shop 1', /lower-case name/],
+    [
+      'on the same host',
+      frontends({ shop: frontend('https://a.example.com'), admin: frontend('https://a.example.com') }),
+      'frontends.admin.publicUrl',
+      /overlaps the publicUrl of shop/,
+    ],
+    [
+      'one inside the other',
+      frontends({ shop: frontend('https://a.example.com/s'), admin: frontend('https://a.example.com/s/a') }),
+      'frontends.admin.publicUrl',
+      /overlaps/,
+    ],
+    [
+      'with the same cookie',
+      frontends({
+        shop: frontend('https://a.example.com/s', { cookie: { name: '__Host-c' } }),
+        admin: frontend('https://a.example.com/a', { cookie: { name: '__Host-c' } }),
+      }),
+      'frontends.admin.cookie.name',
+      /also the cookie of shop/,
+    ],
+  ],
+  'missing and misplaced parts': [
+    ...each(words('publicUrl authorizationServer session'), (d, key) => delete d[key], '', /is required: add it/),
+    [
+      'no client id',
+      (d) => delete d.authorizationServer.clientId,
+      'authorizationServer.clientId',
+      /is required: add it/,
+    ],
+    ['a list for a block', (d) => Object.assign(d, { session: [] }), 'session', /not a list/],
+    ['an empty block', (d) => Object.assign(d, { listen: null }), 'listen', /not empty/],
+    [
+      'a port out of range',
+      (d) => Object.assign(d, { listen: { port: 70_000 } }),
+      'listen.port',
+      /65535.*correct the value/,
+    ],
+    [
+      'a reserved login parameter',
+      (d) => Object.assign(d.authorizationServer, { extraParameters: { redirect_uri: 'x' } }),
+      'authorizationServer.extraParameters.redirect_uri',
+      /sets itself: remove it/,
+    ],
+  ],
+};

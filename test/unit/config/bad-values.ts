@@ -1,0 +1,168 @@
+import type { Data } from './support.ts';
+
+/** One change, the key that it must be reported at, and the fix that the message names. */
+export type Case = [name: string, change: (data: Data) => unknown, key: string, fix: RegExp];
+
+/** The same for every value of a list. */
+export function each(values: string[], set: (data: Data, value: string) => unknown, key: string, fix: RegExp): Case[] {
+  return values.map((value) => [`"${value.slice(0, 60)}"`, (data) => set(data, value), key, fix]);
+}
+
+const words = (text: string) => text.split(' ');
+const assign = (value: object) => (data: Data) => Object.assign(data, value);
+const textKey = Buffer.from('this is only text, not random bytes at all').toString('base64url');
+
+const isDuration = /write a duration .*500ms, 30s, 5m, 10h, 7d/;
+const isSize = /64KiB, 10MiB, 1GiB/;
+
+export const badValues: Record<string, Case[]> = {
+  durations: [
+    ...each(
+      ['30 s', '', ...words('30 1.5h -5s 5S PT30S 1h30m soon')],
+      (d, idleTimeout) => Object.assign(d.session, { idleTimeout }),
+      'session.idleTimeout',
+      isDuration,
+    ),
+    [
+      'a number',
+      (d) => Object.assign(d.session, { idleTimeout: 30 }),
+      'session.idleTimeout',
+      /write a duration with its unit/,
+    ],
+    [
+      'longer than the absolute timeout',
+      (d) => Object.assign(d.session, { idleTimeout: '11h' }),
+      'session.idleTimeout',
+      /longer than absoluteTimeout: shorten it/,
+    ],
+  ],
+  sizes: each(
+    words('10 10MB 1.5MiB -1B MiB'),
+    (d, requestBody) => Object.assign(d.apis.orders, { limits: { requestBody } }),
+    'apis.orders.limits.requestBody',
+    isSize,
+  ),
+  keys: [
+    ...each(
+      ['', 'short', 'change-me', 'a'.repeat(43), '0'.repeat(64), 'ab'.repeat(32), textKey],
+      (d, key) => Object.assign(d.session, { keys: [key] }),
+      'session.keys.0',
+      /cloakroom keygen/,
+    ),
+    ['a bad second key', (d) => d.session.keys.push('weak'), 'session.keys.1', /cloakroom keygen/],
+    ['no key', (d) => Object.assign(d.session, { keys: [] }), 'session.keys', /cloakroom keygen/],
+  ],
+  secrets: [
+    ...each(
+      [
+        '',
+        ...words(
+          'changeme change_me_please <secret> secret client-secret client_secret password1 xxxx **** TODO your-secret-here example replace-me',
+        ),
+      ],
+      (d, clientSecret) => Object.assign(d.authorizationServer, { clientSecret }),
+      'authorizationServer.clientSecret',
+      /placeholder: put the real value|is empty: check/,
+    ),
+    [
+      'no secret',
+      (d) => delete d.authorizationServer.clientSecret,
+      'authorizationServer.clientSecret',
+      /is required for client_secret_basic: add it/,
+    ],
+    [
+      'no private key',
+      (d) => Object.assign(d.authorizationServer, { clientAuthentication: 'private_key_jwt' }),
+      'authorizationServer.privateKey',
+      /is required for private_key_jwt: add it/,
+    ],
+  ],
+  cookies: [
+    [
+      'no prefix on https',
+      assign({ cookie: { name: 'shop' } }),
+      'cookie.name',
+      /must begin with __Host-.*write __Host-shop/,
+    ],
+    ['__Secure- on https', assign({ cookie: { name: '__Secure-shop' } }), 'cookie.name', /write __Host-shop/],
+    [
+      '__host- in lower case',
+      assign({ cookie: { name: '__host-shop' } }),
+      'cookie.name',
+      /\(exactly so\).*write __Host-shop/,
+    ],
+    ...each(
+      words('__Host-shop __HOST-shop __Secure-shop'),
+      (d, name) => Object.assign(d, { publicUrl: 'http://localhost:8080', cookie: { name } }),
+      'cookie.name',
+      /leave it out/,
+    ),
+    ['a name that breaks the header', assign({ cookie: { name: '__Host-a;b' } }), 'cookie.name', /letters, digits/],
+    ['SameSite none', assign({ cookie: { sameSite: 'none' } }), 'cookie.sameSite', /must be one of strict, lax/],
+  ],
+  URLs: [
+    ...each(
+      words(
+        'http://app.example.com http://127.0.0.1.evil.example http://localhost.evil.example http://0.0.0.0 http://10.0.0.1 http://[::2] http://notlocalhost',
+      ),
+      (d, publicUrl) => Object.assign(d, { publicUrl }),
+      'publicUrl',
+      /must be https/,
+    ),
+    [
+      'an http issuer',
+      (d) => Object.assign(d.authorizationServer, { issuer: 'http://id.example.com' }),
+      'authorizationServer.issuer',
+      /must be https/,
+    ],
+    ...each(
+      words('ftp://app.example.com app.example.com javascript:x'),
+      (d, publicUrl) => Object.assign(d, { publicUrl }),
+      'publicUrl',
+      /write it like https:/,
+    ),
+    ...each(
+      words('https://a.example.com/?x https://a.example.com/#x https://u@a.example.com'),
+      (d, publicUrl) => Object.assign(d, { publicUrl }),
+      'publicUrl',
+      /must not have a query, fragment or user info/,
+    ),
+    ['an odd path', assign({ publicUrl: 'https://app.example.com/a%2fb' }), 'publicUrl', /plain path/],
+    [
+      'an upstream with a path',
+      (d) => Object.assign(d.apis.orders, { upstream: 'http://orders:8080/v1' }),
+      'apis.orders.upstream',
+      /put a path into rewritePath/,
+    ],
+    ...each(
+      words('http://u:p@orders orders:8080 //orders unix:/x http://orders?x'),
+      (d, upstream) => Object.assign(d.apis.orders, { upstream }),
+      'apis.orders.upstream',
+      /must be an origin/,
+    ),
+    [
+      'a Redis of another scheme',
+      (d) => Object.assign(d.session.redis, { url: 'http://redis' }),
+      'session.redis.url',
+      /redis:\/\/redis:6379/,
+    ],
+    ...each(
+      words('redis://redis?db=2 redis://redis#x redis://:50%@redis'),
+      (d, url) => Object.assign(d.session.redis, { url }),
+      'session.redis.url',
+      /leave query and fragment out, and percent-encode/,
+    ),
+    [
+      'two Redis passwords',
+      (d) => Object.assign(d.session.redis, { url: 'redis://:pw-4711@redis', password: 'other-4711' }),
+      'session.redis.url',
+      /keep one of them/,
+    ],
+    ...each(
+      words('1 loopback 10.0.0.0/x 10.0.0/8 ::1/8/8'),
+      (d, proxy) => Object.assign(d, { trustedProxies: [proxy] }),
+      'trustedProxies.0',
+      /10\.0\.0\.0\/8/,
+    ),
+  ],
+};

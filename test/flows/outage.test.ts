@@ -61,7 +61,7 @@ async function expectUnavailable(browser: Browser) {
     expect(page.json(), what).toMatchObject({ code: 'BFF_STORE_UNAVAILABLE' });
     expect(page.header('retry-after'), what).toBe('1');
     expect(page.setCookies, what).toEqual([]);
-    expect(ms, what).toBeLessThan(commandTimeoutMs + 500);
+    expect(ms, what).toBeLessThan(commandTimeoutMs + 1000);
   }
 }
 

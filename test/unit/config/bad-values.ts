@@ -57,7 +57,7 @@ export const badValues: Record<string, Case[]> = {
       [
         '',
         ...words(
-          'changeme change_me_please <secret> secret client-secret client_secret password1 xxxx **** TODO your-secret-here example replace-me',
+          'changeme change_me_please <secret> secret client-secret client_secret password1 xxxx **** todo your-secret-here example replace-me',
         ),
       ],
       (d, clientSecret) => Object.assign(d.authorizationServer, { clientSecret }),

@@ -122,10 +122,13 @@ export function createStack({ project, folder, compose, builder, translate }: St
         output += chunk.toString();
       });
     }
+    // Also when this process is ended in the middle of a test.
+    const killAtExit = () => child.kill('SIGKILL');
+    process.once('exit', killAtExit);
     const exited = new Promise<number | null>((resolve, reject) => {
       child.once('error', reject);
       child.once('exit', resolve);
-    });
+    }).finally(() => process.off('exit', killAtExit));
     return { child, exited, output: () => output };
   }
 

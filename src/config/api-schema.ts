@@ -79,8 +79,12 @@ export const api = z.strictObject({
   timeouts: z
     .strictObject({
       connect: duration('Opening a connection.').prefault('2s'),
-      headers: duration('From the request to the response headers.').prefault('60s'),
-      body: duration('Between two pieces of the response body.').prefault('5m'),
+      headers: duration('From the request to the response headers, waiting for a free connection included.').prefault(
+        '60s',
+      ),
+      body: duration('Between two pieces of the response body, and for a browser that stops reading it.').prefault(
+        '5m',
+      ),
     })
     .prefault({}),
   limits: z

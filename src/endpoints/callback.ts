@@ -87,6 +87,7 @@ export async function callback(
 
   // 4. Redeem the code and verify everything that comes.
   const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
+  if (redeemed.kind !== 'redeemed' && redeemed.unused !== undefined) context.coordinator.revoke(redeemed.unused);
   if (redeemed.kind === 'not-strong-enough') throw refuse(LoginNotStrongEnough, 'not-strong-enough');
   if (redeemed.kind === 'failed') {
     request.log.warn({ frontend: frontend.name, fault: redeemed.fault }, 'the code could not be redeemed');

@@ -42,12 +42,12 @@ export const MediaTypeUnsupported = define(
 export const RateLimited = define('BFF_RATE_LIMITED', 'Too many attempts: wait a minute and try again.', 429);
 export const StoreUnavailable = define(
   'BFF_STORE_UNAVAILABLE',
-  'Sessions can’t be looked up right now. You are still logged in: try again shortly.',
+  'Sessions can’t be looked up right now. Nobody was logged out: try again shortly.',
   503,
 );
 export const TokenUnavailable = define(
   'BFF_TOKEN_UNAVAILABLE',
-  'The access token can’t be renewed right now. You are still logged in: try again shortly.',
+  'The access token can’t be renewed right now. The session is kept: try again shortly.',
   503,
 );
 export const AuthorizationServerUnavailable = define(

@@ -10,7 +10,7 @@ import { createKeySet, type KeySet } from './key-set.ts';
 const metadataAgeMs = 60 * 60_000;
 /** Pause between attempts while it can't be read, doubling. Milliseconds. */
 const firstPauseMs = 500;
-const longestPauseMs = 15_000;
+const longestPauseMs = 5000;
 
 export interface AuthorizationServerLog {
   info(facts: object, message: string): void;
@@ -46,6 +46,8 @@ export function createAuthorizationServer(
   const caller = createCaller(config.timeout, config.caFile);
   let good: { configuration: oidc.Configuration; readAt: number } | undefined;
   let reading: Promise<oidc.Configuration> | undefined;
+  let retry: NodeJS.Timeout | undefined;
+  let isClosed = false;
   let lastFailure: { error: unknown; until: number; pauseMs: number } | undefined;
 
   const read = async (): Promise<oidc.Configuration> => {
@@ -57,6 +59,7 @@ export function createAuthorizationServer(
       onStatus?.(true);
       return configuration;
     } catch (error) {
+      clearTimeout(retry);
       const pauseMs = Math.min((lastFailure?.pauseMs ?? firstPauseMs / 2) * 2, longestPauseMs);
       lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
       onStatus?.(good !== undefined);
@@ -64,6 +67,8 @@ export function createAuthorizationServer(
         { issuer: config.issuer, reason: reasonOf(error), keepsLastGood: good !== undefined },
         'authorization server metadata is not usable',
       );
+      // Recovers by itself, also when nobody asks: the next person finds a login that works.
+      if (!isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
       throw error;
     }
   };
@@ -96,7 +101,11 @@ export function createAuthorizationServer(
     nowMs,
     configuration,
     isKnown: () => good !== undefined,
-    close: () => caller.close(),
+    close() {
+      isClosed = true;
+      clearTimeout(retry);
+      return caller.close();
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 import * as oidc from 'openid-client';
+import type { Secret } from '../config/secret.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type Fault, sortFault, UntrustedAnswerError } from './faults.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
@@ -100,11 +101,12 @@ export function acceptAuthorizationResponse(
   return { kind: 'code', parameters };
 }
 
+/** `unused`: a refresh token that came although the login is refused. Nobody will use it: revoke it. */
 export type Redeemed =
   | { kind: 'redeemed'; response: TokenResponse; claims: IdTokenClaims }
   /** Authenticated, but not as strongly or recently as asked (CB7). */
-  | { kind: 'not-strong-enough' }
-  | { kind: 'failed'; fault: Fault };
+  | { kind: 'not-strong-enough'; unused?: Secret }
+  | { kind: 'failed'; fault: Fault; unused?: Secret };
 
 /** Redeems the code and verifies everything; no token leaves here before all checks passed (CB8). */
 export async function redeemCode(
@@ -113,6 +115,8 @@ export async function redeemCode(
   redirectUri: string,
   parameters: URLSearchParams,
 ): Promise<Redeemed> {
+  let response: TokenResponse | undefined;
+  const unused = () => (response?.refreshToken === undefined ? {} : { unused: response.refreshToken });
   try {
     const configuration = await server.configuration();
     // openid-client takes redirect_uri from this URL, so it is the configured one, never one that a Host header made (LG7).
@@ -127,14 +131,14 @@ export async function redeemCode(
       expectedNonce: request.nonce,
       idTokenExpected: true,
     });
-    const response = acceptTokenResponse(grant);
+    response = acceptTokenResponse(grant);
     const claims = await verifyIdToken(server, response);
     if (claims === undefined) throw new UntrustedAnswerError('no ID token');
     return isStrongEnough(request, claims, server)
       ? { kind: 'redeemed', response, claims }
-      : { kind: 'not-strong-enough' };
+      : { kind: 'not-strong-enough', ...unused() };
   } catch (error) {
-    return { kind: 'failed', fault: sortFault(error) };
+    return { kind: 'failed', fault: sortFault(error), ...unused() };
   }
 }
 

@@ -11,6 +11,7 @@ import {
   TokenUnavailable,
 } from '../http/errors.ts';
 import { csrfFault } from '../http/request-source.ts';
+import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import { parseTokenSet } from '../tokens/token-set.ts';
 import { evaluatePolicy } from './policy.ts';
@@ -20,7 +21,7 @@ export type Admission =
   | { kind: 'refused'; problem: Problem; clearCookie?: true };
 
 /**
- * Decides about one API call, from the matched route's configuration alone: cookie, CSRF, session, policy, token, in
+ * Decides about one API call, from the matched route's configuration alone: cookie, CSRF, session, token, policy, in
  * this order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
  */
 export async function authorize(context: FrontendContext, api: Api, request: FastifyRequest): Promise<Admission> {
@@ -50,32 +51,43 @@ export async function authorize(context: FrontendContext, api: Api, request: Fas
   const session = await sessions.use(ticket.sessionId);
   if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired), clearCookie: true };
 
-  if (api.require !== undefined) {
-    const verdict = evaluatePolicy(api.require, session.identity, parseTokenSet(session.tokens).scope);
-    if (verdict.kind === 'denied') {
-      metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
-      request.log.info(
-        {
-          frontend: frontend.name,
-          api: api.name,
-          reason: verdict.reason,
-          session: session.handle.slice(0, 12),
-          audit: 'policy_denied',
-        },
-        'request refused',
-      );
-      return { kind: 'refused', problem: problem(PolicyDenied) };
-    }
-  }
-  if (api.token === 'none') return { kind: 'admitted' };
+  if (api.token === 'none') return judge(context, api, request, session);
 
   const answer = await accessTokens.get(session);
   switch (answer.kind) {
     case 'token':
-      return { kind: 'admitted', accessToken: answer.accessToken };
+      // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
+      return judge(context, api, request, answer.session, answer.accessToken);
     case 'ended':
       return { kind: 'refused', problem: problem(SessionRequired), clearCookie: true };
     case 'unavailable':
       return { kind: 'refused', problem: problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 }) };
   }
+}
+
+/** The route's `require` against what the session is now. */
+function judge(
+  { frontend, metrics }: FrontendContext,
+  api: Api,
+  request: FastifyRequest,
+  session: Session,
+  accessToken?: Secret,
+): Admission {
+  const verdict =
+    api.require === undefined
+      ? ({ kind: 'allowed' } as const)
+      : evaluatePolicy(api.require, session.identity, parseTokenSet(session.tokens).scope);
+  if (verdict.kind === 'allowed') return { kind: 'admitted', ...(accessToken === undefined ? {} : { accessToken }) };
+  metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
+  request.log.info(
+    {
+      frontend: frontend.name,
+      api: api.name,
+      reason: verdict.reason,
+      session: session.handle.slice(0, 12),
+      audit: 'policy_denied',
+    },
+    'request refused',
+  );
+  return { kind: 'refused', problem: problem(PolicyDenied) };
 }

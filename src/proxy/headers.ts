@@ -103,7 +103,7 @@ export function buildExtraHeaders(configured: string[]): ExtraHeaders {
 
 /** A wildcard can't reach these, however it is written. */
 const neverByWildcard =
-  /^(x-forwarded|x-original|x-real|x-http-method|x-request-id|x-csrf|proxy-|access-control-|sec-|set-cookie|x-powered-by)/;
+  /^(authorization|cookie|host$|connection|content-length|expect|te$|trailer|transfer-|upgrade|via$|forwarded|dpop|x-forwarded|x-original|x-real|x-http-method|x-request-id|x-csrf|proxy-|access-control-|sec-|set-cookie|x-powered-by)/;
 
 function isExtra(name: string, { names, prefixes }: ExtraHeaders): boolean {
   return names.has(name) || (prefixes.some((prefix) => name.startsWith(prefix)) && !neverByWildcard.test(name));

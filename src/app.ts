@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { Config } from './config/config.ts';
@@ -130,6 +131,15 @@ function createServer(config: Config, logStream: Writable | undefined): FastifyI
     http: { headersTimeout: config.limits.headersTimeout, connectionsCheckingInterval: 1000 },
   });
   server.server.maxConnections = config.limits.connections;
+  // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
+  const sockets = new Set<Socket>();
+  server.server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  server.addHook('preClose', async () => {
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  });
   // Node cuts a longer list off and serves the request; we count and refuse instead (T122).
   server.server.maxHeadersCount = 0;
   return server;

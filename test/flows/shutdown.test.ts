@@ -172,6 +172,16 @@ describe('SIGTERM', () => {
     expect(performance.now() - endedAt).toBeLessThan(3000);
   });
 
+  it('does not wait for a connection that a browser opened ahead and never used', async () => {
+    const started = await start();
+    const ahead = await openRaw(port);
+    const before = performance.now();
+    started.terminate();
+    expect(await started.ended).toBe(0);
+    expect(performance.now() - before).toBeLessThan(delayMs + 3000);
+    expect(await ahead.peerClosed()).toBe(true);
+  });
+
   it('gives up on a request that never ends after shutdown.grace', async () => {
     const { file: hasty, remove } = await writeConfig(readFileSync(file, 'utf8').replace(/grace: .*/, 'grace: 300ms'));
     cleanups.push(remove);

@@ -17,6 +17,7 @@ import { createMetrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
 import { createRedisClient } from './redis/client.ts';
+import { createSessionChannel } from './session/events.ts';
 import { createMemoryStore } from './session/memory-store.ts';
 import { createRedisStore } from './session/redis-store.ts';
 import type { SessionStore } from './session/store.ts';
@@ -49,9 +50,11 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
 
   const server = createServer(config, options.logStream);
   const store = await openStore(config, server, nowMs);
+  const channel = createSessionChannel(server.log);
   const shared: Shared = {
     config,
     store,
+    channel,
     metrics,
     log: server.log,
     nowMs,
@@ -88,6 +91,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
       await server.close().finally(() => clearInterval(sweep)); // requests in flight end first
       for (const { coordinator } of contexts) await coordinator.drain(); // then what they left running (RF19)
       await Promise.all(contexts.map((context) => context.server.close()));
+      await channel.close();
       await store.close();
       await ops.close();
     },

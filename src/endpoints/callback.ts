@@ -17,7 +17,7 @@ import type { Fault } from '../oidc/faults.ts';
 import type { IdTokenClaims } from '../oidc/id-token.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
 import { buildIdentity } from '../session/session.ts';
-import { buildTokenSet, serializeTokenSet } from '../tokens/token-set.ts';
+import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
 import { transactionCookieAttributes } from './login.ts';
 import {
   type LoginTransaction,
@@ -135,18 +135,24 @@ async function startSession(
   response: TokenResponse,
   claims: IdTokenClaims,
 ): Promise<void> {
-  const { sessions, store, coordinator, nowMs, tokenDefaults, server } = context;
-  const tokenSet = buildTokenSet(response, nowMs() / 1000, tokenDefaults);
+  const { sessions, coordinator, nowMs, tokenDefaults, server } = context;
+  const now = nowMs() / 1000;
+  const tokenSet = buildTokenSet(response, now, tokenDefaults);
+  const endsAt = hardEnd(response, now, claims);
   try {
     // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
-    if (request.session.current !== undefined) await request.session.regenerate();
+    if (request.session.current !== undefined) {
+      await sessions.end(request.session.current.handle, 'replaced');
+      await request.session.regenerate();
+    }
     // First the end, then the beginning: a store that dies between leaves no session behind that was answered with 503.
-    for (const handle of transaction.replaces) await store.end(handle);
+    for (const handle of transaction.replaces) await sessions.end(handle, 'replaced');
     const { sessionId } = request.session;
     const session = await sessions.create(
       sessionId,
       buildIdentity(claims, server.config.issuer),
       serializeTokenSet(tokenSet),
+      endsAt === undefined ? undefined : endsAt - now,
     );
     if (session === undefined) throw problem(StoreUnavailable);
     request.session.current = session;

@@ -49,6 +49,7 @@ async function endSession(
     if (request.cookies[frontend.cookieName] !== undefined) reply.clearCookie(frontend.cookieName);
     return undefined;
   }
+  await context.sessions.end(current.handle, 'logout');
   await request.session.destroy();
   reply.clearCookie(frontend.cookieName);
   metrics.logouts.inc({ frontend: frontend.name, kind: 'rp-initiated' });

@@ -4,6 +4,7 @@ import type { Config, Frontend } from '../config/config.ts';
 import { buildKeyRing, type KeyRing } from '../crypto/keys.ts';
 import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
 import type { Metrics } from '../ops/metrics.ts';
+import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
 import type { SessionStore } from '../session/store.ts';
 import { type AccessTokenSource, createAccessTokenSource } from '../tokens/access-token.ts';
@@ -14,6 +15,7 @@ import type { TokenDefaults } from '../tokens/token-set.ts';
 export interface Shared {
   config: Config;
   store: SessionStore;
+  channel: SessionChannel;
   metrics: Metrics;
   log: FastifyBaseLogger;
   /** Epoch milliseconds. */
@@ -41,14 +43,14 @@ export interface FrontendContext extends Shared {
 }
 
 export function createFrontendContext(frontend: Frontend, shared: Shared): FrontendContext {
-  const { config, store, metrics, log, nowMs, instance } = shared;
+  const { config, store, channel, metrics, log, nowMs, instance } = shared;
   const { name } = frontend;
   const keys = buildKeyRing(config.session.keys, name);
   const lifetimes = {
     idleTimeout: config.session.idleTimeout / 1000,
     absoluteTimeout: config.session.absoluteTimeout / 1000,
   };
-  const sessions = createSealedSessions(store, keys, lifetimes, instance);
+  const sessions = createSealedSessions({ frontend: name, store, channel, keys, lifetimes, writer: instance });
   const server = createAuthorizationServer(frontend.authorizationServer, {
     nowMs,
     log,
@@ -61,6 +63,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
   const coordinator = createRefreshCoordinator({
     frontend: name,
     sessions,
+    channel,
     server,
     defaults: tokenDefaults,
     waitMs: config.tokens.waitForRefresh,

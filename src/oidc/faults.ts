@@ -10,7 +10,7 @@ export type Fault =
   /** It could not be asked, or says "later". `wasSent`: it may have acted on the request. */
   | { kind: 'unavailable'; reason: string; wasSent: boolean; retryAfterSeconds?: number }
   /** It answered with something that can't be trusted or understood. */
-  | { kind: 'untrusted'; reason: string };
+  | { kind: 'untrusted'; reason: string; status?: number };
 
 /** Sorts every error that openid-client, our caller or our own checks throw. */
 export function sortFault(thrown: unknown): Fault {
@@ -37,7 +37,11 @@ export function sortFault(thrown: unknown): Fault {
     if (error.code === 'OAUTH_TIMEOUT') return { kind: 'unavailable', reason: 'timeout', wasSent: true };
     const response = error.cause instanceof Response ? error.cause : undefined;
     if (response !== undefined && isLater(response.status)) return later(response.status, response);
-    return { kind: 'untrusted', reason: error.code ?? 'OAUTH_INVALID_RESPONSE' };
+    return {
+      kind: 'untrusted',
+      reason: error.code ?? 'OAUTH_INVALID_RESPONSE',
+      ...(response === undefined ? {} : { status: response.status }),
+    };
   }
   return { kind: 'unavailable', reason: error instanceof Error ? error.name : 'unknown', wasSent: true };
 }

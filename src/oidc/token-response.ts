@@ -11,6 +11,8 @@ export interface TokenResponse {
   scope?: string;
   /** Seconds, as the server says, unchecked. */
   expiresIn?: number;
+  /** Seconds until the whole authorization ends, refreshes included (draft-ietf-oauth-refresh-token-expiration). */
+  authorizationExpiresIn?: number;
 }
 
 /** Larger tokens would not fit an upstream's header limits. Characters. */
@@ -31,6 +33,9 @@ export function acceptTokenResponse(response: oidc.TokenEndpointResponse): Token
     ...(isFilled(response.id_token) ? { idToken: new Secret(response.id_token) } : {}),
     ...(typeof response.scope === 'string' ? { scope: response.scope } : {}),
     ...(typeof response.expires_in === 'number' ? { expiresIn: response.expires_in } : {}),
+    ...(typeof response.authorization_expires_in === 'number'
+      ? { authorizationExpiresIn: response.authorization_expires_in }
+      : {}),
   };
 }
 

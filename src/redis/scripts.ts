@@ -66,16 +66,23 @@ if holder and holder ~= ARGV[2] then return { 'busy', redis.call('PTTL', KEYS[2]
 if not holder then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 return { 'acquired', snapshot(KEYS[1]) }`,
   },
-  // KEYS session, lease · ARGV owner, expected generation, tokens, identity
+  // KEYS session, lease · ARGV owner, expected generation, tokens, identity, nearer absolute end or ''
   commit: {
     keys: 2,
-    lua: `
+    lua: `${now}${snapshot}
 local v = redis.call('HMGET', KEYS[1], 'g', 'w')
 if not v[1] then return 'gone' end
 if v[1] ~= ARGV[2] then
   return (tonumber(v[1]) == tonumber(ARGV[2]) + 1 and v[2] == ARGV[1]) and 'committed' or 'stale'
 end
 redis.call('HSET', KEYS[1], 'g', tonumber(ARGV[2]) + 1, 'w', ARGV[1], 't', ARGV[3], 'i', ARGV[4], 'b', 0)
+local absolute = tonumber(redis.call('HGET', KEYS[1], 'x'))
+local nearer = tonumber(ARGV[5])
+if nearer and absolute and nearer < absolute then
+  local seen = redis.call('HMGET', KEYS[1], 'a', 'n')
+  redis.call('HSET', KEYS[1], 'x', nearer)
+  expireAtEnd(KEYS[1], seen[1], seen[2], nearer)
+end
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 'committed'`,
   },

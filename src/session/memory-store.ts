@@ -87,13 +87,14 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       if (lease?.owner !== owner || lease.until <= now) record.lease = { owner, until: now + leaseMs };
       return { kind: 'acquired', session: snapshot(record) };
     },
-    async commit({ handle, owner, expectedGeneration, tokens, identity }: Commit): Promise<Committed> {
+    async commit({ handle, owner, expectedGeneration, tokens, identity, endsAt }: Commit): Promise<Committed> {
       const record = alive(handle);
       if (record === undefined) return 'gone';
       if (record.generation !== expectedGeneration) {
         return record.generation === expectedGeneration + 1 && record.writer === owner ? 'committed' : 'stale';
       }
       Object.assign(record, { tokens, identity, generation: expectedGeneration + 1, writer: owner, failUntil: 0 });
+      if (endsAt !== undefined) record.expiresAt = Math.min(record.expiresAt, endsAt);
       if (record.lease?.owner === owner) delete record.lease;
       return 'committed';
     },

@@ -69,7 +69,8 @@ export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
         // plugin's own writes would be last-write-wins.
         set: (_id, _session, done) => done(),
         destroy(id, done) {
-          sessions.end(hashId(id)).then(
+          // The endpoints ended it already, with their reason; a session that is gone has no second end.
+          sessions.end(hashId(id), 'replaced').then(
             () => done(),
             (error: unknown) => done(error),
           );

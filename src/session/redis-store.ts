@@ -54,9 +54,13 @@ export function createRedisStore(redis: Redis, keyPrefix: string): SessionStore 
           return { kind: 'gone' };
       }
     },
-    async commit({ handle, owner, expectedGeneration, tokens, identity }): Promise<Committed> {
+    async commit({ handle, owner, expectedGeneration, tokens, identity, endsAt }): Promise<Committed> {
       const answer = text(
-        await run('commit', [key(handle, 's'), key(handle, 'l')], [owner, expectedGeneration, tokens, identity]),
+        await run(
+          'commit',
+          [key(handle, 's'), key(handle, 'l')],
+          [owner, expectedGeneration, tokens, identity, endsAt ?? ''],
+        ),
       );
       return answer === 'committed' || answer === 'stale' ? answer : 'gone';
     },

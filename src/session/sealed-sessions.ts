@@ -1,5 +1,6 @@
 import { deriveSessionKeys, hashId, type KeyRing } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
+import type { EndReason, SessionChannel } from './events.ts';
 import {
   type Identity,
   type Lifetimes,
@@ -20,24 +21,55 @@ export type AcquiredSession =
 /** The sessions of one frontend: seals what goes into the store, opens what comes out, keeps both lifetimes. */
 export interface SealedSessions {
   lifetimes: Lifetimes;
-  /** Creates the session of a login. `undefined` when the store refused (the id exists or has ended). */
-  create(id: string, identity: Identity, tokens: string): Promise<Session | undefined>;
+  /** Creates the session of a login, for `mostSeconds` at the most if the provider says so. `undefined` when the store refused (the id exists or has ended). */
+  create(id: string, identity: Identity, tokens: string, mostSeconds?: number): Promise<Session | undefined>;
   /** The live session of this id, noted as used. `undefined` for unknown, ended, idle, expired or unreadable ones. */
   use(id: string): Promise<Session | undefined>;
   /** The same without noting that it was used: a check by a poll keeps nothing alive (SE8). */
   peek(id: string): Promise<Session | undefined>;
   acquire(session: Session, owner: string, leaseMs: number): Promise<AcquiredSession>;
-  commit(session: Session, owner: string, tokens: string, identity: Identity): Promise<Committed>;
+  /** `endsAt`: the provider wants the session over by then (epoch seconds). */
+  commit(session: Session, owner: string, tokens: string, identity: Identity, endsAt?: number): Promise<Committed>;
   fail(session: Session, owner: string, backoffMs: number): Promise<void>;
-  end(handle: string, expectedGeneration?: number): Promise<Ended>;
+  /** Ends a session for good and tells all replicas. With `expectedGeneration` only if nobody refreshed it meanwhile. */
+  end(handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended>;
+  /** Ends the sessions of a provider session and/or subject that began before `before`; returns how many. */
+  endAll(whose: Whose, reason: EndReason, before?: number): Promise<number>;
+  /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
+  list(whose: Whose): Promise<ListedSession[]>;
 }
 
-export function createSealedSessions(
-  store: SessionStore,
-  keys: KeyRing,
-  lifetimes: Lifetimes,
-  writer: string,
-): SealedSessions {
+/** At one issuer. With both, both must match (Back-Channel Logout §2.7). */
+export interface Whose {
+  issuer: string;
+  sid?: string;
+  subject?: string;
+}
+
+/** What the inventory knows of a session. */
+export interface ListedSession {
+  handle: string;
+  createdAt: number;
+  expiresAt: number;
+  lastSeenAt: number;
+  identity: Identity;
+}
+
+export interface SealedSessionsOptions {
+  /** Names the indexes: the same provider session is another one for another frontend's client. */
+  frontend: string;
+  store: SessionStore;
+  channel: SessionChannel;
+  keys: KeyRing;
+  lifetimes: Lifetimes;
+  /** This process, in the records that it makes. */
+  writer: string;
+}
+
+export function createSealedSessions(options: SealedSessionsOptions): SealedSessions {
+  const { frontend, store, channel, keys, lifetimes, writer } = options;
+  const sidKey = (issuer: string, sid: string) => hashId(frontend, 'sid', issuer, sid);
+  const subKey = (issuer: string, subject: string) => hashId(frontend, 'sub', issuer, subject);
   const openStored = (id: string, stored: StoredSession | undefined): Session | undefined => {
     if (stored === undefined || stored.format > recordFormat || sessionState(stored, lifetimes) !== 'active')
       return undefined;
@@ -66,19 +98,30 @@ export function createSealedSessions(
       tokens: seal(deriveSessionKeys(keys.tokens, id), tokens, tokensContext(handle, generation)),
     };
   };
+  const handlesOf = async ({ issuer, sid, subject }: Whose): Promise<string[]> => {
+    const bySid = sid === undefined ? undefined : await store.listBySid(sidKey(issuer, sid));
+    const bySub = subject === undefined ? undefined : await store.listBySub(subKey(issuer, subject));
+    if (bySid === undefined || bySub === undefined) return bySid ?? bySub ?? [];
+    return bySid.filter((handle) => bySub.includes(handle));
+  };
+  const end = async (handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended> => {
+    const ended = await store.end(handle, expectedGeneration);
+    if (ended.kind === 'ended') channel.publish({ kind: 'ended', handle, reason });
+    return ended;
+  };
   const peek = async (id: string) => openStored(id, await store.read(hashId(id)));
 
   return {
     lifetimes,
-    async create(id, identity, tokens) {
+    async create(id, identity, tokens, mostSeconds = Number.POSITIVE_INFINITY) {
       const created = await store.create({
         handle: hashId(id),
         writer,
-        absoluteTimeout: lifetimes.absoluteTimeout,
+        absoluteTimeout: Math.max(1, Math.floor(Math.min(lifetimes.absoluteTimeout, mostSeconds))),
         idleTimeout: lifetimes.idleTimeout,
         ...sealBoth(id, 1, identity, tokens),
-        ...(identity.sid === undefined ? {} : { sidKey: hashId(identity.issuer, identity.sid) }),
-        subKey: hashId(identity.issuer, identity.subject),
+        ...(identity.sid === undefined ? {} : { sidKey: sidKey(identity.issuer, identity.sid) }),
+        subKey: subKey(identity.issuer, identity.subject),
       });
       return created === 'created' ? peek(id) : undefined;
     },
@@ -96,17 +139,40 @@ export function createSealedSessions(
       const opened = openStored(session.id, answer.session);
       return opened === undefined ? { kind: 'gone' } : { kind: answer.kind, session: opened };
     },
-    commit(session, owner, tokens, identity) {
+    commit(session, owner, tokens, identity, endsAt) {
       const { id, handle, generation } = session;
       return store.commit({
         handle,
         owner,
         expectedGeneration: generation,
         ...sealBoth(id, generation + 1, identity, tokens),
+        ...(endsAt === undefined ? {} : { endsAt }),
       });
     },
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
-    end: (handle, expectedGeneration) => store.end(handle, expectedGeneration),
+    end,
+    async endAll(whose, reason, before = Number.POSITIVE_INFINITY) {
+      let count = 0;
+      for (const handle of await handlesOf(whose)) {
+        const stored = await store.read(handle);
+        // A logout token that is replayed must not end a session that began after it was made (L-2).
+        if (stored !== undefined && stored.createdAt > before) continue;
+        if ((await end(handle, reason)).kind === 'ended') count++;
+      }
+      return count;
+    },
+    async list(whose) {
+      const listed: ListedSession[] = [];
+      for (const handle of await handlesOf(whose)) {
+        const stored = await store.read(handle);
+        if (stored === undefined || sessionState(stored, lifetimes) !== 'active') continue;
+        const identity = open(keys.identity, stored.identity, identityContext(handle));
+        if (identity === undefined) continue;
+        const { createdAt, expiresAt, lastSeenAt } = stored;
+        listed.push({ handle, createdAt, expiresAt, lastSeenAt, identity: JSON.parse(identity) as Identity });
+      }
+      return listed.sort((a, b) => a.createdAt - b.createdAt);
+    },
   };
 }
 

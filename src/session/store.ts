@@ -30,6 +30,8 @@ export interface Commit {
   expectedGeneration: number;
   tokens: Buffer;
   identity: Buffer;
+  /** Epoch seconds: brings the absolute end nearer, never further away. */
+  endsAt?: number;
 }
 
 export type Committed = 'committed' | 'gone' | 'stale';

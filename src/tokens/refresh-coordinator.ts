@@ -1,21 +1,32 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../config/secret.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
 import type { Fault } from '../oidc/faults.ts';
 import { revokeRefreshToken } from '../oidc/logout.ts';
 import { type Refreshed, refreshGrant } from '../oidc/refresh.ts';
 import type { Metrics } from '../ops/metrics.ts';
-import { StoreUnavailableError } from '../redis/client.ts';
+import type { SessionChannel } from '../session/events.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';
 import { buildIdentity, type Session } from '../session/session.ts';
-import { buildTokenSet, parseTokenSet, serializeTokenSet, type TokenDefaults, type TokenSet } from './token-set.ts';
-
-/** What a refresh came to. `unavailable` never ends a session. */
-export type RefreshOutcome =
-  | { kind: 'refreshed'; session: Session }
-  | { kind: 'ended' }
-  | { kind: 'unavailable'; retryAfterMs: number };
+import {
+  commitUntil,
+  isMalformedRefusal,
+  isOutcomeUnknown,
+  type Lease,
+  type RefreshOutcome,
+  rejected,
+  withinBudget,
+} from './refresh-rules.ts';
+import {
+  buildTokenSet,
+  hardEnd,
+  parseTokenSet,
+  serializeTokenSet,
+  type TokenDefaults,
+  type TokenSet,
+} from './token-set.ts';
 
 export interface CoordinatorLog {
   info(facts: object, message: string): void;
@@ -26,6 +37,7 @@ export interface CoordinatorLog {
 export interface CoordinatorOptions {
   frontend: string;
   sessions: SealedSessions;
+  channel: SessionChannel;
   server: AuthorizationServer;
   defaults: TokenDefaults;
   /** How long a request waits for a flight. Milliseconds. */
@@ -81,13 +93,17 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
 
   /** Steps 1 and 2: take the lease for this generation, or follow whoever has it. */
   async function fly(session: Session): Promise<RefreshOutcome> {
-    const owner = randomUUID();
     const giveUpAt = performance.now() + options.waitMs;
-    for (;;) {
+    for (let owner = randomUUID(); ; ) {
+      const leasedUntil = performance.now() + leaseMs;
       const answer = await sessions.acquire(session, owner, leaseMs);
       switch (answer.kind) {
-        case 'acquired':
-          return hold(answer.session, owner);
+        case 'acquired': {
+          const outcome = await hold(answer.session, { owner, leasedUntil });
+          if (outcome.kind !== 'lease-lost') return outcome;
+          owner = randomUUID(); // under the old name the old lease would look like a new one
+          break;
+        }
         case 'newer':
           count('by-another');
           return { kind: 'refreshed', session: answer.session };
@@ -103,16 +119,21 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   }
 
   /** Step 3: we hold the lease, and `session` was read inside it (RF5). */
-  async function hold(session: Session, owner: string): Promise<RefreshOutcome> {
-    const startedAt = performance.now();
+  async function hold(session: Session, lease: Lease): Promise<RefreshOutcome | { kind: 'lease-lost' }> {
     const tokens = parseTokenSet(session.tokens);
-    if (tokens.refreshToken === undefined) return endUnlessMoved(session, 'no-refresh-token');
+    const { refreshToken } = tokens;
+    if (refreshToken === undefined) return endUnlessMoved(session, 'no-refresh-token');
 
-    let result = await grant(tokens.refreshToken, session);
+    // A process that slept may wake up after its lease: then another one uses the token, and this one must not (T112).
+    if (!protectsCall(lease)) return { kind: 'lease-lost' };
+    let result = await refreshGrant(server, refreshToken, session.identity);
     if (isOutcomeUnknown(result)) {
       // The server may have rotated already: one more try with the same token, with fresh credentials.
       await pause(secondTryAfterMs);
-      result = await grant(tokens.refreshToken, session);
+      if (protectsCall(lease)) {
+        const second = await refreshGrant(server, refreshToken, session.identity);
+        result = isMalformedRefusal(result) && isMalformedRefusal(second) ? rejected : second;
+      }
     }
     if (result.kind === 'refreshed') {
       failuresInARow = 0;
@@ -121,32 +142,32 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
           { frontend, reason: result.unverified },
           'a refreshed ID token could not be verified: its claims are not taken over',
         );
-      return store(session, owner, tokens, result, startedAt);
+      return store(session, lease, tokens, result);
     }
     if (result.kind === 'foreign') {
       log.error(
         { frontend, session: session.handle.slice(0, 12), reason: result.reason, audit: 'refresh_foreign_subject' },
         'a refresh brought tokens that are not this user’s: the session is ended',
       );
-      revoke(result.response?.refreshToken ?? tokens.refreshToken);
+      revoke(result.response?.refreshToken ?? refreshToken);
       return endUnlessMoved(session, 'foreign');
     }
     return result.fault.kind === 'rejected'
       ? endUnlessMoved(session, 'rejected')
-      : backOff(session, owner, result.fault);
+      : backOff(session, lease, result.fault);
   }
 
-  function grant(refreshToken: Secret, { identity }: Session): Promise<Refreshed> {
-    return refreshGrant(server, refreshToken, identity);
+  /** Is there time for one more call with the key set behind it, and for the commit? */
+  function protectsCall({ leasedUntil }: Lease): boolean {
+    return performance.now() + 2 * server.config.timeout + commitBudgetMs <= leasedUntil;
   }
 
   /** Step 4: commit by compare-and-set. What lost to a logout is revoked and thrown away (RF8, RF9). */
   async function store(
     session: Session,
-    owner: string,
+    { owner, leasedUntil }: Lease,
     previous: TokenSet,
     { response, claims }: Extract<Refreshed, { kind: 'refreshed' }>,
-    startedAt: number,
   ): Promise<RefreshOutcome> {
     const tokenSet = buildTokenSet(response, session.now, defaults, previous);
     const identity =
@@ -154,11 +175,16 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
         ? session.identity
         : { ...session.identity, ...buildIdentity(claims, session.identity.issuer) };
     const tokens = serializeTokenSet(tokenSet);
-    const next: Session = { ...session, generation: session.generation + 1, tokens, identity };
-    const committed = await commitUntil(startedAt + leaseMs, () => sessions.commit(session, owner, tokens, identity));
+    const endsAt = hardEnd(response, session.now, claims);
+    const expiresAt = Math.min(session.expiresAt, endsAt ?? Number.POSITIVE_INFINITY);
+    const next: Session = { ...session, generation: session.generation + 1, tokens, identity, expiresAt };
+    const committed = await commitUntil(leasedUntil, () => sessions.commit(session, owner, tokens, identity, endsAt));
     switch (committed) {
       case 'committed':
         count('refreshed');
+        if (!isDeepStrictEqual(identity.claims, session.identity.claims)) {
+          options.channel.publish({ kind: 'claims_changed', handle: session.handle });
+        }
         return { kind: 'refreshed', session: next };
       case 'orphaned':
         count('orphaned');
@@ -181,7 +207,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
 
   /** `rejected` after a second look: if another replica rotated meanwhile, its result is used and nobody is logged out (RF10). */
   async function endUnlessMoved(session: Session, outcome: string): Promise<RefreshOutcome> {
-    const ended = await sessions.end(session.handle, session.generation);
+    const ended = await sessions.end(session.handle, 'refresh-rejected', session.generation);
     if (ended.kind === 'moved') {
       const newer = await sessions.peek(session.id);
       if (newer !== undefined) return { kind: 'refreshed', session: newer };
@@ -196,7 +222,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   }
 
   /** Step 5: nothing is decided. Free the lease and keep others from queueing on a dead server (RF11, RF12). */
-  async function backOff(session: Session, owner: string, fault: Fault): Promise<RefreshOutcome> {
+  async function backOff(session: Session, { owner }: Lease, fault: Fault): Promise<RefreshOutcome> {
     count(fault.kind);
     const backoffMs = backoffFor(fault);
     const facts = {
@@ -235,40 +261,4 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       while (background.size > 0) await Promise.allSettled(background);
     },
   };
-}
-
-/** The request may have reached the server, and its answer said nothing. */
-function isOutcomeUnknown(result: Refreshed): boolean {
-  if (result.kind !== 'failed') return false;
-  const { fault } = result;
-  if (fault.kind === 'untrusted') return true;
-  return fault.kind === 'unavailable' && fault.wasSent && !/^status (429|503)$/.test(fault.reason);
-}
-
-type CommitResult = Awaited<ReturnType<SealedSessions['commit']>>;
-
-/** The result is in memory only: keep trying while the lease protects it. */
-async function commitUntil(deadline: number, commit: () => Promise<CommitResult>): Promise<CommitResult | 'orphaned'> {
-  for (let waitMs = 50; ; waitMs = Math.min(waitMs * 2, 1000)) {
-    try {
-      return await commit();
-    } catch (error) {
-      if (!(error instanceof StoreUnavailableError)) throw error;
-      if (performance.now() + waitMs > deadline) return 'orphaned';
-      await pause(waitMs);
-    }
-  }
-}
-
-async function withinBudget(flight: Promise<RefreshOutcome>, waitMs: number): Promise<RefreshOutcome> {
-  const timer = new AbortController();
-  const late = pause(waitMs, { kind: 'unavailable', retryAfterMs: 1000 } as const, {
-    signal: timer.signal,
-    ref: false,
-  }).catch(() => ({ kind: 'unavailable', retryAfterMs: 1000 }) as const);
-  try {
-    return await Promise.race([flight, late]);
-  } finally {
-    timer.abort();
-  }
 }

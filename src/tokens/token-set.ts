@@ -47,6 +47,20 @@ export function buildTokenSet(
   };
 }
 
+/**
+ * When the provider wants the session over at the latest, epoch seconds: `session_expiry` of the ID token (IPSIE) or
+ * `authorization_expires_in` of the response. `refresh_expires_in` is none: it starts anew with every refresh.
+ */
+export function hardEnd(response: TokenResponse, now: number, claims?: Record<string, unknown>): number | undefined {
+  const { authorizationExpiresIn } = response;
+  const expiry = claims?.session_expiry;
+  const ends = [
+    typeof expiry === 'number' ? expiry : undefined,
+    authorizationExpiresIn === undefined ? undefined : now + authorizationExpiresIn,
+  ].filter((end) => end !== undefined && Number.isFinite(end));
+  return ends.length === 0 ? undefined : Math.floor(Math.min(...(ends as number[])));
+}
+
 /** `fresh`: use it. `ageing`: use it, and refresh meanwhile. `expired`: refresh first. */
 export type TokenState = 'fresh' | 'ageing' | 'expired';
 

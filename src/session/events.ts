@@ -1,0 +1,89 @@
+/** Why a session is over; told to the SPA and the logs. */
+export type EndReason =
+  | 'logout'
+  | 'back-channel-logout'
+  | 'front-channel-logout'
+  | 'admin'
+  | 'replaced'
+  | 'revoked-by-user'
+  | 'evicted'
+  | 'refresh-rejected';
+
+/** What happens to a session, on whichever replica. */
+export type SessionEvent =
+  | { kind: 'ended'; handle: string; reason: EndReason }
+  | { kind: 'claims_changed'; handle: string };
+
+/** The connection between replicas: Redis pub/sub, or nothing in a single process. */
+export interface Transport {
+  publish(text: string): Promise<void>;
+  onMessage(listener: (text: string) => void): void;
+  isUp(): boolean;
+  close(): Promise<void>;
+}
+
+/**
+ * Tells every replica what happened to a session. The store is the truth: a message that gets lost delays a closed
+ * stream, it does not keep a session alive.
+ */
+export interface SessionChannel {
+  publish(event: SessionEvent): void;
+  /** Listens for one session; returns how to stop. */
+  listen(handle: string, listener: (event: SessionEvent) => void): () => void;
+  /** False while messages of other replicas may be missed. */
+  isUp(): boolean;
+  /** Waits for messages on their way, then closes the connection. */
+  close(): Promise<void>;
+}
+
+export interface ChannelLog {
+  warn(facts: object, message: string): void;
+}
+
+export function createSessionChannel(log: ChannelLog, transport?: Transport): SessionChannel {
+  const listeners = new Map<string, Set<(event: SessionEvent) => void>>();
+  const onTheirWay = new Set<Promise<void>>();
+  const deliver = (event: SessionEvent) => {
+    for (const listener of [...(listeners.get(event.handle) ?? [])]) listener(event);
+  };
+  transport?.onMessage((text) => {
+    const event = parseEvent(text);
+    if (event !== undefined) deliver(event);
+  });
+
+  return {
+    publish(event) {
+      deliver(event); // this process does not wait for Redis to say it back
+      if (transport === undefined) return;
+      const sent = transport
+        .publish(JSON.stringify(event))
+        .catch(() => log.warn({ event: event.kind }, 'a session event could not be sent to the other replicas'))
+        .finally(() => onTheirWay.delete(sent));
+      onTheirWay.add(sent);
+    },
+    listen(handle, listener) {
+      const mine = listeners.get(handle) ?? new Set();
+      listeners.set(handle, mine.add(listener));
+      return () => {
+        mine.delete(listener);
+        if (mine.size === 0 && listeners.get(handle) === mine) listeners.delete(handle);
+      };
+    },
+    isUp: () => transport?.isUp() ?? true,
+    async close() {
+      await Promise.all(onTheirWay);
+      await transport?.close();
+    },
+  };
+}
+
+/** Whoever may write to Redis may write anything here: only what we would send ourselves counts. */
+function parseEvent(text: string): SessionEvent | undefined {
+  try {
+    const event = JSON.parse(text) as SessionEvent;
+    const isKnown = event.kind === 'ended' || event.kind === 'claims_changed';
+    return isKnown && typeof event.handle === 'string' ? event : undefined;
+  } catch {
+    return undefined;
+  }
+}

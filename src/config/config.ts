@@ -1,7 +1,7 @@
 import type { ApiConfig } from './api-schema.ts';
 import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
-import type { ConfigInput, FrontendInput, RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
-import { Secret } from './secret.ts';
+import { checkRedis } from './redis.ts';
+import type { ConfigInput, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
 import { isLoopbackHost } from './values.ts';
 
 export type { ApiConfig, RequireConfig } from './api-schema.ts';
@@ -64,33 +64,11 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   }
   const { listen, ops, trustedProxies, limits, log, shutdown, tokens } = input;
   const { redis } = input.session;
-  const session = redis === undefined ? input.session : { ...input.session, redis: hideCredentials(redis, problems) };
+  const session = redis === undefined ? input.session : { ...input.session, redis: checkRedis(redis, problems) };
   return {
     config: { listen, ops, trustedProxies, limits, log, shutdown, session, tokens, frontends },
     problems,
     warnings,
-  };
-}
-
-/** `redis://user:password@host` is how many platforms hand Redis out; a URL would print its password. */
-function hideCredentials(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {
-  const report = (message: string) => problems.push({ path: ['session', 'redis', 'url'], message });
-  if (!URL.canParse(redis.url) || /[?#]|%(?![0-9a-f]{2})/i.test(redis.url)) {
-    report('is not a plain URL: leave query and fragment out, and percent-encode special characters of a password');
-    return redis;
-  }
-  const url = new URL(redis.url);
-  const { username, password } = url;
-  if (username === '' && password === '') return redis;
-  if (redis.username !== undefined || redis.password !== undefined)
-    report('has a user or password, which username or password have too: keep one of them');
-  url.username = '';
-  url.password = '';
-  return {
-    ...redis,
-    url: url.href,
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: new Secret(decodeURIComponent(password)) }),
   };
 }
 

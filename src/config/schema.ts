@@ -6,12 +6,42 @@ import { duration, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
 
+const redisUrl = z
+  .string()
+  .regex(/^(rediss?):\/\/.+/, 'is not a Redis URL: write it like redis://redis:6379 or rediss://redis:6380');
+
 const redis = z
   .strictObject({
-    url: z
-      .string()
-      .regex(/^(rediss?):\/\/.+/, 'is not a Redis URL: write it like redis://redis:6379 or rediss://redis:6380')
-      .meta({ description: 'Where Redis is; `rediss://` for TLS.', examples: ['redis://redis:6379'] }),
+    url: redisUrl
+      .optional()
+      .meta({ description: 'Where a single Redis is; `rediss://` for TLS.', examples: ['redis://redis:6379'] }),
+    sentinel: z
+      .strictObject({
+        name: z
+          .string()
+          .min(1)
+          .meta({ description: 'What the Sentinels call the primary.', examples: ['mymaster'] }),
+        nodes: z
+          .array(redisUrl)
+          .min(1, 'names no Sentinel: list them like redis://sentinel-1:26379')
+          .meta({
+            description: 'The Sentinels. With `rediss://` both they and the Redis servers are spoken to over TLS.',
+            examples: [['redis://sentinel-1:26379', 'redis://sentinel-2:26379', 'redis://sentinel-3:26379']],
+          }),
+        username: z.string().optional().meta({ description: 'ACL user of the Sentinels.' }),
+        password: secret('Password of the Sentinels, when they have one of their own.').optional(),
+      })
+      .optional()
+      .meta({ description: 'A primary with replicas that Sentinels watch, instead of `url`.' }),
+    cluster: z
+      .array(redisUrl)
+      .min(1, 'names no node: list some like redis://redis-1:6379')
+      .optional()
+      .meta({
+        description:
+          'Some nodes of a Redis Cluster (7.0 or later), instead of `url`; the others are found by asking these.',
+        examples: [['redis://redis-1:6379', 'redis://redis-2:6379']],
+      }),
     username: z.string().optional().meta({ description: 'Redis ACL user.' }),
     password: secret('Password of the Redis user.').optional(),
     keyPrefix: z

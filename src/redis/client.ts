@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Redis } from 'ioredis';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisConfig } from '../config/config.ts';
 
 /** The store can't be asked now. Never "no session": the browser keeps its cookie and gets a 503 (SE12). */
@@ -12,29 +12,15 @@ export interface RedisLog {
   info(facts: object, message: string): void;
 }
 
+/** A single Redis, or the primary that Sentinels name; or a cluster. */
+export type RedisClient = Redis | Cluster;
+
 /**
  * Connects in the background and keeps trying. ioredis's defaults would let a request wait 73 s while Redis is down,
  * for ever while it hangs, and run a command twice after a reconnect (measured, REQUIREMENTS S16); hence the settings.
  */
-export function createRedisClient(config: RedisConfig, log: RedisLog): Redis {
-  const redis = new Redis(config.url, {
-    lazyConnect: true,
-    connectTimeout: config.connectTimeout,
-    commandTimeout: config.commandTimeout,
-    // A peer that vanished without a word would otherwise hold the connection, and every command, for a quarter of an hour.
-    socketTimeout: 2 * config.commandTimeout,
-    maxRetriesPerRequest: 1,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2000) + Math.floor(Math.random() * 200),
-    // After a failover the old primary answers READONLY: find the new one.
-    reconnectOnError: (error) => /^(READONLY|LOADING|NOAUTH)/.test(error.message),
-    ...(config.username === undefined ? {} : { username: config.username }),
-    ...(config.password === undefined ? {} : { password: config.password.reveal() }),
-    ...(config.url.startsWith('rediss:')
-      ? { tls: config.caFile === undefined ? {} : { ca: readFileSync(config.caFile, 'utf8') } }
-      : {}),
-  });
+export function createRedisClient(config: RedisConfig, log: RedisLog): RedisClient {
+  const redis = config.cluster === undefined ? createSingle(config) : createCluster(config, config.cluster);
   let isDown = false;
   const goDown = (reason: string) => {
     if (isDown) return; // one line an outage, not one a retry
@@ -49,6 +35,94 @@ export function createRedisClient(config: RedisConfig, log: RedisLog): Redis {
     log.info({}, 'redis is connected');
   });
   return redis;
+}
+
+function createSingle(config: RedisConfig): Redis {
+  return openRedis(config, {
+    ...connectionOptions(config),
+    enableOfflineQueue: false,
+    sentinelRetryStrategy: retryDelay,
+    retryStrategy: retryDelay,
+  });
+}
+
+/** A connection to the single Redis, or to the primary that the Sentinels name. */
+export function openRedis(config: RedisConfig, options: Omit<RedisOptions, 'replyMapping'>): Redis {
+  return config.url === undefined
+    ? new Redis({ ...sentinelOptions(config), ...options })
+    : new Redis(config.url, options);
+}
+
+function createCluster(config: RedisConfig, nodes: string[]): Cluster {
+  return new Cluster(nodes.map(nodeAddress), {
+    enableOfflineQueue: false,
+    clusterRetryStrategy: retryDelay,
+    // A command follows a slot that moves, and waits out a short hole, but for no longer than one that hangs.
+    maxRedirections: 6,
+    retryDelayOnFailover: config.commandTimeout / 10,
+    retryDelayOnClusterDown: config.commandTimeout / 10,
+    retryDelayOnTryAgain: config.commandTimeout / 10,
+    slotsRefreshTimeout: config.connectTimeout,
+    // Names in certificates are verified: they must not be turned into addresses first.
+    dnsLookup: (address, done) => done(null, address),
+    redisOptions: connectionOptions(config),
+    lazyConnect: true,
+  });
+}
+
+/** What every connection to Redis has, also the one of the session channel. */
+export function connectionOptions(config: RedisConfig) {
+  const { username, password, connectTimeout, commandTimeout } = config;
+  return {
+    lazyConnect: true,
+    connectTimeout,
+    commandTimeout,
+    // A peer that vanished without a word would otherwise hold the connection, and every command, for a quarter of an hour.
+    socketTimeout: 2 * commandTimeout,
+    maxRetriesPerRequest: 1,
+    autoResendUnfulfilledCommands: false,
+    // After a failover the old primary answers READONLY: find the new one.
+    reconnectOnError: (error: Error) => /^(READONLY|LOADING|NOAUTH)/.test(error.message),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password: password.reveal() }),
+    ...tlsOptions(config),
+  } satisfies RedisOptions;
+}
+
+/** Asks the Sentinels for the primary, and leaves it as soon as one of them says that there is a new one. */
+function sentinelOptions(config: RedisConfig): Omit<RedisOptions, 'replyMapping'> {
+  const { sentinel, connectTimeout, commandTimeout } = config;
+  if (sentinel === undefined) return {};
+  const { tls } = tlsOptions(config);
+  return {
+    sentinels: sentinel.nodes.map(nodeAddress),
+    name: sentinel.name,
+    role: 'master',
+    // Also an old primary that was cut off from the others, and still answers, is left at once.
+    failoverDetector: true,
+    sentinelReconnectStrategy: () => 5000,
+    sentinelCommandTimeout: Math.min(connectTimeout, commandTimeout),
+    ...(sentinel.username === undefined ? {} : { sentinelUsername: sentinel.username }),
+    ...(sentinel.password === undefined ? {} : { sentinelPassword: sentinel.password.reveal() }),
+    ...(tls === undefined ? {} : { sentinelTLS: tls, enableTLSForSentinelMode: true }),
+  };
+}
+
+function tlsOptions({ url, sentinel, cluster, caFile }: RedisConfig): { tls?: { ca?: string } } {
+  const first = url ?? sentinel?.nodes[0] ?? cluster?.[0];
+  if (first === undefined || !first.startsWith('rediss:')) return {};
+  return { tls: caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') } };
+}
+
+/** Host and port of one of the configured nodes. */
+export function nodeAddress(node: string): { host: string; port: number } {
+  const { hostname, port } = new URL(node);
+  return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port) || 6379 };
+}
+
+/** Short at first, never longer than 2 s, and not the same for all replicas. */
+function retryDelay(attempt: number): number {
+  return Math.min(50 * 2 ** Math.min(attempt, 6), 2000) + Math.floor(Math.random() * 200);
 }
 
 /** Runs a Redis call; whatever goes wrong becomes a `StoreUnavailableError` with the cause for operators. */

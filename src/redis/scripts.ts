@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './client.ts';
 
 // All changes to a session, each atomic, each on keys of one hash slot. Times are Redis's own (REFRESH.md D2), so a
 // replica with a wrong clock can neither hold a lease too long nor end a session early. Every script does the same
@@ -131,7 +131,7 @@ export type ScriptArgument = string | number | Buffer;
 export type RunScript = (name: ScriptName, keys: string[], args: ScriptArgument[]) => Promise<unknown>;
 
 /** Registers the scripts on the connection. Replies have Buffers where Redis has strings. */
-export function defineScripts(redis: Redis): RunScript {
+export function defineScripts(redis: RedisClient): RunScript {
   const commandName = (name: string) => `cloakroom${name[0]?.toUpperCase()}${name.slice(1)}`;
   for (const [name, { keys, lua: text }] of Object.entries(lua)) {
     redis.defineCommand(commandName(name), { numberOfKeys: keys, lua: text });

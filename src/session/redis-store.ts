@@ -1,11 +1,10 @@
-import type { Redis } from 'ioredis';
-import { askRedis } from '../redis/client.ts';
+import { askRedis, type RedisClient } from '../redis/client.ts';
 import { defineScripts, type ScriptArgument, type ScriptName } from '../redis/scripts.ts';
 import { recordFormat, type StoredSession } from './session.ts';
 import { type Acquired, type Committed, type Ended, type SessionStore, tombstoneSeconds } from './store.ts';
 
 /** Sessions in Redis, shared by all replicas. The scripts hold the rules; this maps them to the contract. */
-export function createRedisStore(redis: Redis, keyPrefix: string): SessionStore {
+export function createRedisStore(redis: RedisClient, keyPrefix: string): SessionStore {
   const script = defineScripts(redis);
   const run = (name: ScriptName, keys: string[], args: ScriptArgument[]) => askRedis(() => script(name, keys, args));
   // The braces are a hash tag: all keys of one session live in one slot of a cluster.

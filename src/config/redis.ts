@@ -1,0 +1,59 @@
+import type { RedisConfig } from './schema.ts';
+import { Secret } from './secret.ts';
+
+interface RedisProblem {
+  path: PropertyKey[];
+  message: string;
+}
+
+/** One place where Redis is, its URLs readable, and no password left in any of them. */
+export function checkRedis(redis: RedisConfig, problems: RedisProblem[]): RedisConfig {
+  const path = ['session', 'redis'];
+  const named = (['url', 'sentinel', 'cluster'] as const).filter((key) => redis[key] !== undefined);
+  if (named.length !== 1) {
+    const what = named.length === 0 ? 'does not say where Redis is' : `has ${named.join(' and ')}`;
+    problems.push({ path, message: `${what}: write exactly one of url, sentinel and cluster` });
+  }
+  for (const key of ['sentinel', 'cluster'] as const) checkNodes(redis, key, problems);
+  return hideCredentials(redis, problems);
+}
+
+function checkNodes(redis: RedisConfig, key: 'sentinel' | 'cluster', problems: RedisProblem[]): void {
+  const nodes = (key === 'sentinel' ? redis.sentinel?.nodes : redis.cluster) ?? [];
+  const path = ['session', 'redis', ...(key === 'sentinel' ? ['sentinel', 'nodes'] : ['cluster'])];
+  for (const [index, node] of nodes.entries()) {
+    const report = (message: string) => problems.push({ path: [...path, index], message });
+    const url = URL.canParse(node) ? new URL(node) : undefined;
+    if (url === undefined || !/^rediss?:\/\/[^/?#]+\/?$/.test(node)) {
+      report('is not a plain node: write scheme, host and port like redis://redis-1:6379');
+    } else if (url.username !== '' || url.password !== '') {
+      const place = key === 'sentinel' ? 'session.redis.sentinel (or session.redis for Redis itself)' : 'session.redis';
+      report(`has a user or password: write username and password of ${place}, which hold for all nodes`);
+    }
+  }
+  if (new Set(nodes.map((node) => node.startsWith('rediss:'))).size > 1)
+    problems.push({ path, message: 'mixes redis:// and rediss://: use TLS for all nodes or for none' });
+}
+
+/** `redis://user:password@host` is how many platforms hand Redis out; a URL would print its password. */
+function hideCredentials(redis: RedisConfig, problems: RedisProblem[]): RedisConfig {
+  if (redis.url === undefined) return redis;
+  const report = (message: string) => problems.push({ path: ['session', 'redis', 'url'], message });
+  if (!URL.canParse(redis.url) || /[?#]|%(?![0-9a-f]{2})/i.test(redis.url)) {
+    report('is not a plain URL: leave query and fragment out, and percent-encode special characters of a password');
+    return redis;
+  }
+  const url = new URL(redis.url);
+  const { username, password } = url;
+  if (username === '' && password === '') return redis;
+  if (redis.username !== undefined || redis.password !== undefined)
+    report('has a user or password, which username or password have too: keep one of them');
+  url.username = '';
+  url.password = '';
+  return {
+    ...redis,
+    url: url.href,
+    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+    ...(password === '' ? {} : { password: new Secret(decodeURIComponent(password)) }),
+  };
+}

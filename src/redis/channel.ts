@@ -1,0 +1,133 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { Cluster, Redis } from 'ioredis';
+import type { RedisConfig } from '../config/config.ts';
+import { askRedis, connectionOptions, nodeAddress, openRedis, type RedisClient, type RedisLog } from './client.ts';
+
+/** Messages to all replicas, this one included. Lost while the subscription is down: that is what `isUp` is for. */
+export interface RedisChannel {
+  /** Rejects with `StoreUnavailableError` when Redis did not take it. */
+  publish(text: string): Promise<void>;
+  onMessage(listener: (text: string) => void): void;
+  onStatus(listener: (isUp: boolean) => void): void;
+  /** True only while Redis has confirmed the subscription and answers on its connection. */
+  isUp(): boolean;
+  close(): Promise<void>;
+}
+
+/**
+ * Subscribes on a connection of its own to `<keyPrefix><name>`, and again after each loss. We keep this connection
+ * ourselves, as ioredis calls itself connected before it has subscribed again, and not at all on a peer that fell
+ * silent. On a cluster sharded pub/sub keeps the messages to one node; the subscription follows the slot.
+ */
+export function createRedisChannel(
+  config: RedisConfig,
+  client: RedisClient,
+  name: string,
+  log: RedisLog,
+): RedisChannel {
+  const channel = `${config.keyPrefix}${name}`;
+  const messageListeners: ((text: string) => void)[] = [];
+  const statusListeners: ((isUp: boolean) => void)[] = [];
+  const closing = new AbortController();
+  let isUp: boolean | undefined;
+  const setUp = (next: boolean) => {
+    if (isUp === next) return;
+    isUp = next;
+    if (next) log.info({}, 'the session channel is connected');
+    else if (!closing.signal.aborted) log.warn({}, 'the session channel is down');
+    for (const listener of statusListeners) listener(next);
+  };
+  const hear = (from: unknown, text: unknown) => {
+    if (String(from) === channel) for (const listener of messageListeners) listener(String(text));
+  };
+  const finished = keepSubscribed();
+
+  /** Connects, subscribes, listens until that breaks; then all over again. */
+  async function keepSubscribed(): Promise<void> {
+    let moved: Address | undefined;
+    for (let attempt = 0; !closing.signal.aborted; attempt++) {
+      const redis = openConnection(config, client, moved, attempt);
+      moved = undefined;
+      redis.on('message', hear);
+      redis.on('smessage', hear);
+      // From here on, so that nothing that happens while connecting is missed.
+      const broken = whenBroken(redis, closing.signal);
+      try {
+        await Promise.race([redis.connect(), broken]);
+        await Promise.race([client instanceof Cluster ? redis.ssubscribe(channel) : redis.subscribe(channel), broken]);
+        setUp(true);
+        attempt = 0;
+        await Promise.race([keepPinging(redis, config.commandTimeout, closing.signal), broken]);
+      } catch (error) {
+        moved = movedTo(error, redis);
+      } finally {
+        redis.disconnect();
+      }
+      setUp(false);
+      const delayMs = moved === undefined ? Math.min(100 * 2 ** Math.min(attempt, 4), 1000) + Math.random() * 100 : 0;
+      await pause(delayMs, undefined, { signal: closing.signal }).catch(() => undefined);
+    }
+  }
+
+  return {
+    async publish(text) {
+      await askRedis(() =>
+        client instanceof Cluster ? client.spublish(channel, text) : client.publish(channel, text),
+      );
+    },
+    onMessage: (listener) => void messageListeners.push(listener),
+    onStatus: (listener) => void statusListeners.push(listener),
+    isUp: () => isUp === true,
+    async close() {
+      closing.abort();
+      await finished;
+    },
+  };
+}
+
+interface Address {
+  host: string;
+  port: number;
+}
+
+function openConnection(config: RedisConfig, client: RedisClient, moved: Address | undefined, attempt: number): Redis {
+  // Nothing may come for hours; the pings notice a dead connection.
+  const { socketTimeout: _none, reconnectOnError: _never, ...shared } = connectionOptions(config);
+  const options = { ...shared, enableOfflineQueue: false, autoResubscribe: false, retryStrategy: null };
+  if (!(client instanceof Cluster))
+    return listenToErrors(openRedis(config, { ...options, sentinelRetryStrategy: () => null }));
+  const known = client.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
+  const nodes = [...known, ...(config.cluster ?? []).map(nodeAddress)];
+  return listenToErrors(new Redis({ ...options, ...(moved ?? nodes[attempt % nodes.length]) }));
+}
+
+/** Faults arrive as rejections; without a listener ioredis prints them. */
+function listenToErrors(redis: Redis): Redis {
+  return redis.on('error', () => undefined);
+}
+
+/** Rejects when the connection ends, when a cluster moves the channel to another node, and when we are closing. */
+function whenBroken(redis: Redis, closing: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  promise.catch(() => undefined);
+  redis.once('end', () => reject(new Error('connection closed')));
+  redis.once('moved', () => reject(new Error('channel moved')));
+  if (closing.aborted) reject(new Error('closing'));
+  closing.addEventListener('abort', () => reject(new Error('closing')), { once: true });
+  return promise;
+}
+
+/** Rejects when Redis does not answer in time: a connection that fell silent must not count as a subscription. */
+async function keepPinging(redis: Redis, everyMs: number, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await pause(everyMs, undefined, { signal });
+    await redis.ping();
+  }
+}
+
+/** `MOVED 866 10.0.0.2:6379`: who has the channel now. Without a host it is another port of the same one. */
+function movedTo(error: unknown, asked: Redis): Address | undefined {
+  const [, host, port] = /^MOVED \d+ (.*):(\d+)$/.exec(error instanceof Error ? error.message : '') ?? [];
+  if (port === undefined) return undefined;
+  return { host: host === undefined || host === '' ? (asked.options.host ?? '') : host, port: Number(port) };
+}

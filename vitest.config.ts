@@ -2,7 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
 
-// unit: pure, no Redis. The rest runs against the real peers: Redis, an OpenID provider, sockets. e2e: Chromium.
+// unit: pure, no Redis. The rest runs against the real peers: Redis, an OpenID provider, sockets. faults: replicas
+// in processes of their own, killed, frozen and cut off. e2e: Chromium.
 export default defineConfig({
   test: {
     projects: [
@@ -11,9 +12,19 @@ export default defineConfig({
         test: {
           ...common,
           name: 'integration',
-          include: ['test/{flows,contract,security,faults}/**/*.test.ts'],
+          include: ['test/{flows,contract,security}/**/*.test.ts'],
           globalSetup: ['test/support/global-redis.ts'],
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          globalSetup: ['test/support/global-redis.ts', 'test/support/fault-table-setup.ts'],
+          testTimeout: 60_000,
+          maxWorkers: 1,
         },
       },
       { test: { ...common, name: 'e2e', include: ['test/e2e/**/*.test.ts'], testTimeout: 60_000, maxWorkers: 1 } },

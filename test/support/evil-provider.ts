@@ -59,6 +59,8 @@ export interface EvilProvider {
   revoked: string[];
   requestsTo(endpoint: Endpoint | 'unknown'): RecordedRequest[];
   tokenRequests(grantType?: string): RecordedRequest[];
+  /** The most requests that were answered at the same time since the start or `reset()`. */
+  mostAtOnce(): number;
   /** From now on this user answers the login page; `null`: nobody is logged in (prompt=none fails). Default: alice. */
   nextLogin(login: Login | null): void;
   /** Signs with a new key; the old one leaves the JWKS unless `keepOld`. */
@@ -100,7 +102,10 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
 
   const server = tls ? createTlsServer({ ...tls }) : createServer();
   server.keepAliveTimeout = 60_000;
+  let [atOnce, mostAtOnce] = [0, 0];
   server.on('request', (message, response) => {
+    mostAtOnce = Math.max(mostAtOnce, ++atOnce);
+    response.once('close', () => atOnce--);
     record(message, issuerPath, now())
       .then((request) => {
         requests.push(request);
@@ -148,6 +153,7 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
       requests.filter(
         ({ endpoint, params }) => endpoint === 'token' && (!grantType || params.get('grant_type') === grantType),
       ),
+    mostAtOnce: () => mostAtOnce,
     nextLogin(login) {
       state.login = login;
     },
@@ -188,6 +194,7 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
       for (const map of [state.codes, state.accessTokens, state.pushed]) map.clear();
       state.login = { sub: 'alice' };
       state.lastLogin = undefined;
+      mostAtOnce = atOnce;
     },
     stop: down,
   };

@@ -24,6 +24,11 @@ export interface FaultProxy {
   cut(): void;
   /** Open connections fall silent for good, new ones work: what a lost NAT entry does. */
   abandon(): void;
+  /**
+   * Holds the first thing that the client sends and `match` knows: as a `request`, which the peer then does not see, or
+   * as a `reply`, once the peer has done it and answered. Everything behind it on that connection waits too.
+   */
+  hold(match: (sent: Buffer) => boolean, what: 'request' | 'reply'): Held;
   /** No faults. Connections that were black holes are cut, as their streams have gaps. */
   reset(): void;
   /** Open connections of clients. */
@@ -31,10 +36,18 @@ export interface FaultProxy {
   stop(): Promise<void>;
 }
 
+/** One command, or its reply, in the hands of the proxy. */
+export interface Held {
+  /** Resolves once it is here. */
+  reached: Promise<void>;
+  release(): void;
+}
+
 /** Starts a proxy to `127.0.0.1:targetPort`. */
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const open = new Set<Socket>();
   const abandoned = new WeakSet<Socket>();
+  const holds = new Set<Hold>();
   const faults: FaultProxy['faults'] = {
     refuse: false,
     blackHole: false,
@@ -60,6 +73,8 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       socket.on('close', end);
     }
     let order = Promise.resolve();
+    let replies = Promise.resolve();
+    let heldReply: Hold | undefined;
     client.on('data', (chunk: Buffer) => {
       if (faults.blackHole || abandoned.has(client)) return;
       const answer = faults.answer?.(chunk);
@@ -68,15 +83,31 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
         return;
       }
       const delayMs = faults.delayMs;
+      const hold = [...holds].find(({ match }) => match(chunk));
+      if (hold !== undefined) holds.delete(hold);
       order = order.then(async () => {
         if (delayMs > 0) await delay(delayMs);
+        if (hold?.what === 'request') {
+          hold.reach();
+          await hold.released;
+        }
+        heldReply = hold?.what === 'reply' ? hold : heldReply;
         if (!peer.destroyed) peer.write(chunk);
       });
     });
     peer.on('data', (chunk: Buffer) => {
       if (faults.blackHole || abandoned.has(client)) return;
-      if (faults.cutReply?.(chunk)) end();
-      else client.write(chunk);
+      if (faults.cutReply?.(chunk)) {
+        end();
+        return;
+      }
+      const hold = heldReply;
+      heldReply = undefined;
+      hold?.reach();
+      replies = replies.then(async () => {
+        await hold?.released;
+        if (!client.destroyed) client.write(chunk);
+      });
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -97,7 +128,15 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
     abandon() {
       for (const socket of open) abandoned.add(socket);
     },
+    hold(match, what) {
+      const reached = Promise.withResolvers<void>();
+      const released = Promise.withResolvers<void>();
+      const hold: Hold = { match, what, reach: reached.resolve, released: released.promise };
+      holds.add(hold);
+      return { reached: reached.promise, release: released.resolve };
+    },
     reset() {
+      holds.clear();
       if (faults.blackHole) cut();
       Object.assign(faults, { refuse: false, blackHole: false, delayMs: 0, answer: undefined, cutReply: undefined });
     },
@@ -108,6 +147,13 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       await closed;
     },
   };
+}
+
+interface Hold {
+  match(sent: Buffer): boolean;
+  what: 'request' | 'reply';
+  reach(): void;
+  released: Promise<void>;
 }
 
 /** For `faults.answer`: one raw RESP reply (such as `-LOADING ...`) per command in the request. */

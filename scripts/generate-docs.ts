@@ -2,7 +2,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { configSchema } from '../src/config/schema.ts';
-import { anonymousShape, authenticatedShape, logoutShape, problemShape } from '../src/endpoints/shapes.ts';
+import {
+  anonymousShape,
+  authenticatedShape,
+  endedShape,
+  logoutShape,
+  problemShape,
+  sessionsShape,
+} from '../src/endpoints/shapes.ts';
 import { problemTypes } from '../src/http/errors.ts';
 import { createMetrics } from '../src/ops/metrics.ts';
 
@@ -152,6 +159,8 @@ function shapeTables(): string {
     ['`GET /bff/session`, `POST /bff/refresh`: logged in', authenticatedShape],
     ['`GET /bff/session`: nobody logged in', anonymousShape],
     ['`POST /bff/logout`', logoutShape],
+    ['`GET /bff/sessions`', sessionsShape],
+    ['`DELETE /bff/sessions`, `DELETE /bff/sessions/:id`', endedShape],
     ['Errors (`application/problem+json`)', problemShape],
   ] as const;
   return shapes

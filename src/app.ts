@@ -3,7 +3,8 @@ import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { Config } from './config/config.ts';
-import { endpointsPlugin } from './endpoints/plugin.ts';
+import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
+import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
 import { filesPlugin } from './frontend/static.ts';
 import { answerClientError } from './http/client-error.ts';
@@ -11,6 +12,7 @@ import { buildErrorHandler } from './http/error-handler.ts';
 import { problem, RouteUnknown } from './http/errors.ts';
 import { registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
+import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
 import { acceptRequestId, loggerOptions } from './ops/logging.ts';
 import { createMetrics } from './ops/metrics.ts';
@@ -21,6 +23,7 @@ import { createSessionChannel } from './session/events.ts';
 import { createMemoryStore } from './session/memory-store.ts';
 import { createRedisStore } from './session/redis-store.ts';
 import type { SessionStore } from './session/store.ts';
+import { createStreams } from './session/streams.ts';
 
 export interface AppOptions {
   /** Where log lines go; standard output by default. */
@@ -51,10 +54,12 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   const server = createServer(config, options.logStream);
   const store = await openStore(config, server, nowMs);
   const channel = createSessionChannel(server.log);
+  const streams = createStreams();
   const shared: Shared = {
     config,
     store,
     channel,
+    streams,
     metrics,
     log: server.log,
     nowMs,
@@ -76,6 +81,8 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     isDraining,
     onStoreStatus: (isUp) => metrics.storeUp.set(isUp ? 1 : 0),
   });
+  const { adminKey } = config.ops;
+  if (adminKey !== undefined) registerAdmin(ops, adminKey, createAdminSessions(contexts), server.log);
   for (const { server: authorizationServer } of contexts) authorizationServer.configuration().catch(() => undefined);
 
   return {
@@ -87,6 +94,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     async close() {
       draining = true;
       // An answer whose head went out before the drain has promised to keep its connection: Node would wait for that.
+      streams.closeAll(); // their browsers come back to another replica, not all at once
       const sweep = setInterval(() => server.server.closeIdleConnections(), 100);
       await server.close().finally(() => clearInterval(sweep)); // requests in flight end first
       for (const { coordinator } of contexts) await coordinator.drain(); // then what they left running (RF19)
@@ -108,6 +116,7 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
     });
   }
   scope.setErrorHandler(buildErrorHandler({ isSecure: frontend.isSecure, loginPath, metrics }));
+  await scope.register(async (inner) => providerEndpointsPlugin(inner, context));
   await scope.register(async (inner) => endpointsPlugin(inner, context));
   for (const api of frontend.apis) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
   if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));

@@ -95,6 +95,10 @@ export const authorizationServer = z.strictObject({
     .boolean()
     .prefault(true)
     .meta({ description: 'Revoke the refresh token at logout (RFC 7009), in the background.' }),
+  strictLogoutTokenType: z.boolean().prefault(false).meta({
+    description:
+      'Accept logout tokens of type `logout+jwt` only. Many servers do not set it yet (Back-Channel Logout §4.1).',
+  }),
   idTokenHint: z.boolean().prefault(false).meta({
     description:
       'Send `id_token_hint` at logout. It puts the ID token into a URL that the browser sees (docs/adr/0003-no-id-token-hint-by-default.md).',

@@ -70,6 +70,22 @@ const session = z.strictObject({
   }),
   idleTimeout: duration('A session that no request used for this long is over.').prefault('30m'),
   absoluteTimeout: duration('A session is over this long after the login, however busy.').prefault('10h'),
+  perUser: z
+    .strictObject({
+      max: z
+        .number()
+        .int()
+        .min(1)
+        .optional()
+        .meta({
+          description: 'Sessions that one user may have at the same time in one frontend; no limit when absent.',
+        }),
+      whenFull: z
+        .enum(['evict-oldest', 'deny'])
+        .prefault('evict-oldest')
+        .meta({ description: 'What the login that is one too many does: end the oldest session, or be refused.' }),
+    })
+    .prefault({}),
   claims: z
     .array(z.string().min(1))
     .prefault([
@@ -152,6 +168,7 @@ export const configSchema = z
           .prefault('127.0.0.1')
           .meta({ description: 'Address of the ops listener; keep it off the public network.' }),
         port: z.number().int().min(0).max(65535).prefault(9090),
+        adminKey: serverKey('Bearer key of `/admin`; without it there is no admin API.').optional(),
       })
       .prefault({})
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),

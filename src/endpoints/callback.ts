@@ -7,6 +7,7 @@ import {
   LoginNotStrongEnough,
   LoginRefused,
   LoginResponseInvalid,
+  LoginTooManySessions,
   LoginTransactionMissing,
   type ProblemType,
   problem,
@@ -18,6 +19,7 @@ import type { IdTokenClaims } from '../oidc/id-token.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
 import { buildIdentity } from '../session/session.ts';
 import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
+import { describeDevice } from './device.ts';
 import { transactionCookieAttributes } from './login.ts';
 import {
   type LoginTransaction,
@@ -147,10 +149,11 @@ async function startSession(
     }
     // First the end, then the beginning: a store that dies between leaves no session behind that was answered with 503.
     for (const handle of transaction.replaces) await sessions.end(handle, 'replaced');
+    await makeRoom(context, claims.sub);
     const { sessionId } = request.session;
     const session = await sessions.create(
       sessionId,
-      buildIdentity(claims, server.config.issuer),
+      { ...buildIdentity(claims, server.config.issuer), device: describeDevice(request.headers['user-agent']) },
       serializeTokenSet(tokenSet),
       endsAt === undefined ? undefined : endsAt - now,
     );
@@ -162,6 +165,16 @@ async function startSession(
       coordinator.revoke(tokenSet.refreshToken);
     throw error;
   }
+}
+
+/** The user's sessions in this frontend stay within `session.perUser`. Logins in the same instant may overshoot by one. */
+async function makeRoom({ config, sessions, server }: FrontendContext, subject: string): Promise<void> {
+  const { max, whenFull } = config.session.perUser;
+  if (max === undefined) return;
+  const oldestFirst = await sessions.list({ issuer: server.config.issuer, subject });
+  const tooMany = oldestFirst.slice(0, Math.max(0, oldestFirst.length - max + 1));
+  if (tooMany.length > 0 && whenFull === 'deny') throw problem(LoginTooManySessions);
+  for (const { handle } of tooMany) await sessions.end(handle, 'evicted');
 }
 
 /**

@@ -6,16 +6,20 @@ import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } fr
 import { csrfFault } from '../http/request-source.ts';
 import { ownHeaders } from '../http/security-headers.ts';
 import { sessionPlugin } from '../session/plugin.ts';
+import { backchannelLogout } from './backchannel-logout.ts';
 import { callback } from './callback.ts';
+import { streamEvents } from './events.ts';
+import { frontchannelLogout } from './frontchannel-logout.ts';
 import { login } from './login.ts';
 import { logout, logoutByLink } from './logout.ts';
 import { checkSession, refresh } from './session.ts';
-import { anonymousShape, authenticatedShape, logoutShape, toRouteSchema } from './shapes.ts';
+import { endMySession, endMySessions, listMySessions } from './sessions.ts';
+import { anonymousShape, authenticatedShape, endedShape, logoutShape, sessionsShape, toRouteSchema } from './shapes.ts';
 
 type Handler = (context: FrontendContext, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 
 interface Endpoint {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'DELETE';
   path: string;
   handler: Handler;
   /** `header`: same-origin and `x-csrf: 1`. `read`: not from another site. `own`: the endpoint has its own proof. */
@@ -34,6 +38,10 @@ export const endpoints: Endpoint[] = [
   { method: 'POST', path: '/refresh', handler: refresh, csrf: 'header', answer: session },
   { method: 'POST', path: '/logout', handler: logout, csrf: 'header', answer: logoutShape },
   { method: 'GET', path: '/logout', handler: logoutByLink, csrf: 'own' },
+  { method: 'GET', path: '/events', handler: streamEvents, csrf: 'read' },
+  { method: 'GET', path: '/sessions', handler: listMySessions, csrf: 'read', answer: sessionsShape },
+  { method: 'DELETE', path: '/sessions', handler: endMySessions, csrf: 'header', answer: endedShape },
+  { method: 'DELETE', path: '/sessions/:id', handler: endMySession, csrf: 'header', answer: endedShape },
 ];
 
 const formPostCallback: Endpoint = {
@@ -45,6 +53,30 @@ const formPostCallback: Endpoint = {
 };
 
 const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** What the authorization server calls: no cookie, no session read, its own proof. */
+const providerEndpoints: Endpoint[] = [
+  { method: 'POST', path: '/backchannel-logout', handler: backchannelLogout, csrf: 'own' },
+  { method: 'GET', path: '/frontchannel-logout', handler: frontchannelLogout, csrf: 'own' },
+];
+
+/** Registers the provider's side of `/bff`, in a scope without cookies. */
+export async function providerEndpointsPlugin(scope: FastifyInstance, context: FrontendContext): Promise<void> {
+  const { frontend } = context;
+  scope.addHook('onRequest', async (_request, reply) => {
+    reply.headers(ownHeaders(frontend.isSecure));
+  });
+  acceptForms(scope);
+  for (const { method, path, handler } of providerEndpoints) {
+    scope.route({
+      method,
+      url: `/bff${path}`,
+      config: { kind: 'endpoint', frontend: frontend.name },
+      handler: (request, reply) => handler(context, request, reply),
+    });
+  }
+  refuseOtherMethods(scope, frontend.name, providerEndpoints);
+}
 
 /** Registers `/bff` of one frontend. Nothing under it is ever proxied (PX18). */
 export async function endpointsPlugin(scope: FastifyInstance, context: FrontendContext): Promise<void> {
@@ -60,15 +92,11 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
     errorResponseBuilder: (_request, { ttl }) => problem(RateLimited, { retryAfterSeconds: ttl / 1000 }),
   });
   await scope.register(sessionPlugin, { cookieName, isSecure, sameSite, signer, sessions });
-  // Only form_post brings a form. Other bodies are neither needed nor read.
-  scope.removeAllContentTypeParsers();
+  acceptForms(scope);
   scope.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: 64 * 1024 },
-    (_request, body, done) => done(null, body),
-  );
-  scope.addContentTypeParser('application/json', { parseAs: 'string', bodyLimit: 1024 }, (_request, _body, done) =>
-    done(null, undefined),
+    'application/json',
+    { parseAs: 'string', bodyLimit: 1024 },
+    (_request, _body, done) => done(null, undefined), // sent by habit, needed by nothing
   );
 
   const offered =
@@ -91,18 +119,7 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
       handler: (request, reply) => endpoint.handler(context, request, reply),
     });
   }
-  for (const path of new Set(offered.map((endpoint) => endpoint.path))) {
-    const allowed = offered.filter((endpoint) => endpoint.path === path).map(({ method }) => method);
-    scope.route({
-      method: allMethods.filter((method) => !allowed.includes(method as 'GET')),
-      url: `/bff${path}`,
-      config: { kind: 'endpoint', frontend: frontend.name },
-      handler: async (_request, reply) => {
-        reply.header('allow', allowed.join(', '));
-        throw problem(MethodNotAllowed);
-      },
-    });
-  }
+  refuseOtherMethods(scope, frontend.name, offered);
   for (const url of ['/bff', '/bff/*']) {
     scope.all(url, { config: { kind: 'endpoint', frontend: frontend.name } }, async () => {
       throw problem(RouteUnknown);
@@ -115,4 +132,30 @@ function csrfFaultOf({ method, csrf }: Endpoint, request: FastifyRequest, origin
   const fault = csrfFault(method, request.headers, origin, 'header');
   // A read changes nothing and is useless to a foreign page; only one that says that it is foreign is refused.
   return csrf === 'read' && fault !== 'cross-site' ? undefined : fault;
+}
+
+/** Other bodies than forms are neither needed nor read. */
+function acceptForms(scope: FastifyInstance): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: 64 * 1024 },
+    (_request, body, done) => done(null, body),
+  );
+}
+
+/** 405 with `Allow` for the methods that a known path does not have. */
+function refuseOtherMethods(scope: FastifyInstance, frontend: string, offered: Endpoint[]): void {
+  for (const path of new Set(offered.map((endpoint) => endpoint.path))) {
+    const allowed: string[] = offered.filter((endpoint) => endpoint.path === path).map(({ method }) => method);
+    scope.route({
+      method: allMethods.filter((method) => !allowed.includes(method as string)),
+      url: `/bff${path}`,
+      config: { kind: 'endpoint', frontend },
+      handler: async (_request, reply) => {
+        reply.header('allow', allowed.join(', '));
+        throw problem(MethodNotAllowed);
+      },
+    });
+  }
 }

@@ -50,6 +50,25 @@ export const logoutShape = z
   })
   .meta({ description: 'The session has ended.' });
 
+export const sessionsShape = z
+  .object({
+    sessions: z.array(
+      z.object({
+        id: z.string().meta({ description: 'For `DELETE /bff/sessions/:id`. Opens nothing.' }),
+        current: z.boolean().meta({ description: 'Is it the one of this browser?' }),
+        createdAt: instant('When the user logged in there.'),
+        lastSeenAt: instant('When it was last used, to a twentieth of the idle timeout.'),
+        expiresAt: instant('When it ends in any case.'),
+        device: z.string().meta({ description: 'Browser and system, coarsely.' }),
+      }),
+    ),
+  })
+  .meta({ description: 'The live sessions of this user, oldest first.' });
+
+export const endedShape = z
+  .object({ ended: z.number().int().meta({ description: 'How many sessions this ended.' }) })
+  .meta({ description: 'Sessions have ended.' });
+
 export const problemShape = z
   .object({
     type: z.string(),

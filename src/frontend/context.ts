@@ -7,6 +7,7 @@ import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
 import type { SessionStore } from '../session/store.ts';
+import type { Streams } from '../session/streams.ts';
 import { type AccessTokenSource, createAccessTokenSource } from '../tokens/access-token.ts';
 import { createRefreshCoordinator, type RefreshCoordinator } from '../tokens/refresh-coordinator.ts';
 import type { TokenDefaults } from '../tokens/token-set.ts';
@@ -16,6 +17,8 @@ export interface Shared {
   config: Config;
   store: SessionStore;
   channel: SessionChannel;
+  /** Long-lived connections of this process. */
+  streams: Streams;
   metrics: Metrics;
   log: FastifyBaseLogger;
   /** Epoch milliseconds. */

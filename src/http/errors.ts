@@ -81,6 +81,11 @@ export const LoginNotStrongEnough = define(
   'The login service did not authenticate you in the way that is needed: start again.',
   403,
 );
+export const LoginTooManySessions = define(
+  'BFF_LOGIN_TOO_MANY_SESSIONS',
+  'You are logged in in too many places: log out in one of them first.',
+  403,
+);
 export const LoginAnswerInvalid = define(
   'BFF_LOGIN_ANSWER_INVALID',
   'The login service gave an answer that can’t be trusted: nobody was logged in.',
@@ -127,6 +132,7 @@ export const problemTypes = [
   LoginResponseInvalid,
   LoginRefused,
   LoginNotStrongEnough,
+  LoginTooManySessions,
   LoginAnswerInvalid,
   LogoutSidInvalid,
   UpstreamUnreachable,

@@ -55,9 +55,12 @@ export function unwrapCallFailure(error: unknown): unknown {
 export class KeysUnavailableError extends Error {
   override readonly name = 'KeysUnavailableError';
   readonly reason: string;
-  constructor(reason: string, cause?: unknown) {
-    super(reason, { cause });
+  /** The keys are known, and this one is not among them. */
+  readonly isUnknownKey: boolean;
+  constructor(reason: string, details: { cause?: unknown; isUnknownKey?: boolean } = {}) {
+    super(reason, { cause: details.cause });
     this.reason = reason;
+    this.isUnknownKey = details.isUnknownKey ?? false;
   }
 }
 

@@ -55,10 +55,13 @@ export function createKeySet(caller: Caller, getUri: () => Promise<string>, nowM
       }
       const key = await find(header, token);
       if (key !== undefined) return key;
-      if (!mayFetch()) throw new KeysUnavailableError('the key id is unknown, and the keys were fetched a moment ago');
+      if (!mayFetch())
+        throw new KeysUnavailableError('the key id is unknown, and the keys were fetched a moment ago', {
+          isUnknownKey: true,
+        });
       await refetch();
       const fresh = await find(header, token);
-      if (fresh === undefined) throw new KeysUnavailableError('the key id is unknown');
+      if (fresh === undefined) throw new KeysUnavailableError('the key id is unknown', { isUnknownKey: true });
       return fresh;
     },
   };
@@ -73,7 +76,7 @@ async function fetchKeys(caller: Caller, uri: string): Promise<JSONWebKeySet> {
   try {
     keySet = JSON.parse(text);
   } catch (error) {
-    throw new KeysUnavailableError('the key set is not JSON', error);
+    throw new KeysUnavailableError('the key set is not JSON', { cause: error });
   }
   const keys = (keySet as { keys?: unknown } | null)?.keys;
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > maximumKeys)

@@ -17,7 +17,7 @@ import { parseTokenSet } from '../tokens/token-set.ts';
 import { evaluatePolicy } from './policy.ts';
 
 export type Admission =
-  | { kind: 'admitted'; accessToken?: Secret }
+  | { kind: 'admitted'; accessToken?: Secret; handle?: string }
   | { kind: 'refused'; problem: Problem; clearCookie?: true };
 
 /**
@@ -77,7 +77,9 @@ function judge(
     api.require === undefined
       ? ({ kind: 'allowed' } as const)
       : evaluatePolicy(api.require, session.identity, parseTokenSet(session.tokens).scope);
-  if (verdict.kind === 'allowed') return { kind: 'admitted', ...(accessToken === undefined ? {} : { accessToken }) };
+  if (verdict.kind === 'allowed') {
+    return { kind: 'admitted', handle: session.handle, ...(accessToken === undefined ? {} : { accessToken }) };
+  }
   metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
   request.log.info(
     {

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import fastifyHttpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import type { Api } from '../config/config.ts';
@@ -14,6 +15,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by the authorization of the route, read by its forwarder. */
     accessToken: Secret | undefined;
+    /** The session that opened the route, if one did. */
+    sessionHandle: string | undefined;
   }
 }
 
@@ -36,6 +39,7 @@ export async function proxyPlugin(
   const config = { kind: 'api', ...labels } as const;
   scope.addHook('onClose', () => upstream.dispatcher.close());
   scope.decorateRequest('accessToken', undefined);
+  scope.decorateRequest('sessionHandle', undefined);
 
   // Bodies are streams of bytes; Fastify's parser for text/plain would decode and limit them (S11).
   scope.removeAllContentTypeParsers();
@@ -55,6 +59,7 @@ export async function proxyPlugin(
       throw admission.problem;
     }
     request.accessToken = admission.accessToken;
+    request.sessionHandle = admission.handle;
   });
 
   const handler = buildForwardHandler(context, api, prefix, upstream, labels);
@@ -123,8 +128,8 @@ function buildForwardHandler(
         headersTimeout: api.timeouts.headers,
         bodyTimeout: api.timeouts.body,
         onHead: () => reply.hijack(),
-        buildHeaders: (status, rawHeaders) =>
-          buildBrowserHeaders(rawHeaders, {
+        buildHeaders: (status, rawHeaders) => {
+          const built = buildBrowserHeaders(rawHeaders, {
             extra: returnExtra,
             cache: api.cache,
             status,
@@ -135,7 +140,11 @@ function buildForwardHandler(
               'cross-origin-resource-policy': 'same-origin',
               connection: isDraining() ? 'close' : undefined,
             },
-          }),
+          });
+          if (request.sessionHandle !== undefined && isEventStream(built))
+            bindToSession(context, request.sessionHandle, reply.raw);
+          return built;
+        },
         buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
       });
       metrics.upstreams.inc({ ...labels, outcome });
@@ -150,6 +159,25 @@ function buildForwardHandler(
       throw error;
     }
   };
+}
+
+function isEventStream(headers: string[]): boolean {
+  return headers.some(
+    (item, index) => index % 2 === 1 && headers[index - 1] === 'content-type' && /^text\/event-stream\b/i.test(item),
+  );
+}
+
+/** A stream was authorized once and would go on for ever: it ends with its session, and when this process stops. */
+function bindToSession({ channel, streams }: FrontendContext, handle: string, response: ServerResponse): void {
+  const cut = () => response.destroy();
+  const stopListening = channel.listen(handle, ({ kind }) => {
+    if (kind === 'ended') cut();
+  });
+  const leave = streams.enter(handle, cut);
+  response.once('close', () => {
+    stopListening();
+    leave();
+  });
 }
 
 /** A redirect to the upstream's own address would lead browsers nowhere, or past us (PX16). */

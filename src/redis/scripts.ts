@@ -5,7 +5,7 @@ import type { RedisClient } from './client.ts';
 // when ioredis sends it twice after a reconnect.
 //
 // Session hash: f format · g generation · w writer of that generation · c created · x absolute end · a last seen
-// (epoch seconds) · n idle timeout · i identity · t tokens (sealed) · d, u index keys · b back-off until (epoch ms)
+// (epoch seconds) · n idle timeout · i identity · t tokens (sealed) · d, u, e index keys · b back-off until (epoch ms)
 
 const now = `
 local time = redis.call('TIME')
@@ -24,7 +24,7 @@ end
 `;
 
 const lua = {
-  // KEYS session, tombstone · ARGV format, writer, absolute timeout, idle timeout, identity, tokens, sidKey, subKey
+  // KEYS session, tombstone · ARGV format, writer, absolute timeout, idle timeout, identity, tokens, sidKey, subKey, frontendKey
   create: {
     keys: 2,
     lua: `${now}${snapshot}
@@ -34,7 +34,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local absolute = nowSeconds + tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], 'f', ARGV[1], 'g', 1, 'w', ARGV[2], 'c', nowSeconds, 'x', absolute, 'a', nowSeconds,
-  'n', ARGV[4], 'i', ARGV[5], 't', ARGV[6], 'd', ARGV[7], 'u', ARGV[8], 'b', 0)
+  'n', ARGV[4], 'i', ARGV[5], 't', ARGV[6], 'd', ARGV[7], 'u', ARGV[8], 'e', ARGV[9], 'b', 0)
 expireAtEnd(KEYS[1], nowSeconds, ARGV[4], absolute)
 return 'created'`,
   },
@@ -100,12 +100,12 @@ return 'failed'`,
   end: {
     keys: 3,
     lua: `
-local v = redis.call('HMGET', KEYS[1], 'g', 'd', 'u')
+local v = redis.call('HMGET', KEYS[1], 'g', 'd', 'u', 'e')
 if v[1] and ARGV[1] ~= '' and v[1] ~= ARGV[1] then return { 'moved' } end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('SET', KEYS[3], '1', 'EX', ARGV[2])
 if not v[1] then return { 'gone' } end
-return { 'ended', v[2] or '', v[3] or '' }`,
+return { 'ended', v[2] or '', v[3] or '', v[4] or '' }`,
   },
   // KEYS index · ARGV handle, absolute timeout: one sorted set for every login of a subject or provider session
   indexAdd: {

@@ -7,6 +7,7 @@ interface MemoryRecord extends Omit<StoredSession, 'now'> {
   writer: string;
   sidKey?: string;
   subKey: string;
+  frontendKey?: string;
   idleExpiresAt: number;
   /** Epoch milliseconds. */
   failUntil: number;
@@ -39,7 +40,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     for (const handle of records.keys()) alive(handle);
     for (const map of [tombstones, markers]) for (const [key, until] of map) if (until <= nowMs()) map.delete(key);
   };
-  const list = (key: 'sidKey' | 'subKey', value: string) =>
+  const list = (key: 'sidKey' | 'subKey' | 'frontendKey', value: string) =>
     [...records.entries()]
       .filter(([handle, record]) => record[key] === value && alive(handle))
       .map(([handle]) => handle);
@@ -125,11 +126,17 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     async listBySub(subKey) {
       return list('subKey', subKey);
     },
+    async listByFrontend(frontendKey) {
+      return list('frontendKey', frontendKey);
+    },
     async markUsed(marker, ttlSeconds) {
       sweep();
       if ((markers.get(marker) ?? 0) > nowMs()) return false;
       markers.set(marker, nowMs() + ttlSeconds * 1000);
       return true;
+    },
+    async isUsed(marker) {
+      return (markers.get(marker) ?? 0) > nowMs();
     },
     async ping() {},
     async close() {},

@@ -11,21 +11,27 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
   const key = (handle: string, kind: 's' | 'l' | 'x') => `${keyPrefix}{${handle}}:${kind}`;
   const sidIndex = (sidKey: string) => `${keyPrefix}sid:${sidKey}`;
   const subIndex = (subKey: string) => `${keyPrefix}sub:${subKey}`;
+  const frontendIndex = (frontendKey: string) => `${keyPrefix}frontend:${frontendKey}`;
   // By Redis's clock: with its own, a replica whose clock is ahead would miss sessions in a back-channel logout (T53).
   const listLive = async (index: string) => list(await run('indexList', [index], [])).map(text);
 
+  const indexesOf = (sidKey: string, subKey: string, frontendKey: string) => [
+    ...(sidKey === '' ? [] : [sidIndex(sidKey)]),
+    ...(subKey === '' ? [] : [subIndex(subKey)]),
+    ...(frontendKey === '' ? [] : [frontendIndex(frontendKey)]),
+  ];
+
   return {
     async create(record) {
-      const { handle, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey, subKey } = record;
+      const { handle, writer, absoluteTimeout, idleTimeout, identity, tokens, subKey } = record;
+      const { sidKey = '', frontendKey = '' } = record;
       // Index first: an index entry without a session does nothing, a session without one could not be logged out.
-      await Promise.all([
-        run('indexAdd', [subIndex(subKey)], [handle, absoluteTimeout]),
-        ...(sidKey === undefined ? [] : [run('indexAdd', [sidIndex(sidKey)], [handle, absoluteTimeout])]),
-      ]);
+      const indexes = indexesOf(sidKey, subKey, frontendKey);
+      await Promise.all(indexes.map((index) => run('indexAdd', [index], [handle, absoluteTimeout])));
       const answer = await run(
         'create',
         [key(handle, 's'), key(handle, 'x')],
-        [recordFormat, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey ?? '', subKey],
+        [recordFormat, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey, subKey, frontendKey],
       );
       return text(answer) === 'created' ? 'created' : 'refused';
     },
@@ -77,21 +83,20 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       const kind = text(answer[0]);
       if (kind === 'moved') return { kind };
       if (kind !== 'ended') return { kind: 'gone' };
-      const sidKey = text(answer[1]);
-      const subKey = text(answer[2]);
-      // Only this session's entry: another session of the same user stays findable (SE7).
-      await askRedis(() =>
-        Promise.all([
-          sidKey === '' ? 0 : redis.zrem(sidIndex(sidKey), handle),
-          subKey === '' ? 0 : redis.zrem(subIndex(subKey), handle),
-        ]),
-      );
+      const [sidKey = '', subKey = '', frontendKey = ''] = answer.slice(1).map(text);
+      // Only this session's entries: another session of the same user stays findable (SE7).
+      const indexes = indexesOf(sidKey, subKey, frontendKey);
+      await askRedis(() => Promise.all(indexes.map((index) => redis.zrem(index, handle))));
       return { kind, subKey, ...(sidKey === '' ? {} : { sidKey }) };
     },
     listBySid: (sidKey) => listLive(sidIndex(sidKey)),
     listBySub: (subKey) => listLive(subIndex(subKey)),
+    listByFrontend: (frontendKey) => listLive(frontendIndex(frontendKey)),
     async markUsed(marker, ttlSeconds) {
       return (await askRedis(() => redis.set(`${keyPrefix}used:${marker}`, '1', 'EX', ttlSeconds, 'NX'))) === 'OK';
+    },
+    async isUsed(marker) {
+      return (await askRedis(() => redis.exists(`${keyPrefix}used:${marker}`))) === 1;
     },
     async ping() {
       await askRedis(() => redis.ping());

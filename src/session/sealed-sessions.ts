@@ -39,12 +39,8 @@ export interface SealedSessions {
   list(whose: Whose): Promise<ListedSession[]>;
 }
 
-/** At one issuer. With both, both must match (Back-Channel Logout §2.7). */
-export interface Whose {
-  issuer: string;
-  sid?: string;
-  subject?: string;
-}
+/** At one issuer; with both, both must match (Back-Channel Logout §2.7). Or everybody's of this frontend. */
+export type Whose = { issuer: string; sid?: string; subject?: string } | 'everybody';
 
 /** What the inventory knows of a session. */
 export interface ListedSession {
@@ -98,7 +94,9 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       tokens: seal(deriveSessionKeys(keys.tokens, id), tokens, tokensContext(handle, generation)),
     };
   };
-  const handlesOf = async ({ issuer, sid, subject }: Whose): Promise<string[]> => {
+  const handlesOf = async (whose: Whose): Promise<string[]> => {
+    if (whose === 'everybody') return store.listByFrontend(frontend);
+    const { issuer, sid, subject } = whose;
     const bySid = sid === undefined ? undefined : await store.listBySid(sidKey(issuer, sid));
     const bySub = subject === undefined ? undefined : await store.listBySub(subKey(issuer, subject));
     if (bySid === undefined || bySub === undefined) return bySid ?? bySub ?? [];
@@ -122,6 +120,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
         ...sealBoth(id, 1, identity, tokens),
         ...(identity.sid === undefined ? {} : { sidKey: sidKey(identity.issuer, identity.sid) }),
         subKey: subKey(identity.issuer, identity.subject),
+        frontendKey: frontend,
       });
       return created === 'created' ? peek(id) : undefined;
     },

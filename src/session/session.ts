@@ -11,6 +11,8 @@ export interface Identity {
   acr?: string;
   /** Nonce of the login: a refreshed ID token may repeat it, and no other (Core §12.2). */
   nonce?: string;
+  /** Browser and system of the login, coarsely, for the session inventory. */
+  device?: string;
 }
 
 /** Claims that only concern the protocol, or that have a field of their own. */

@@ -12,6 +12,8 @@ export interface NewRecord {
   /** Index entries: hash of (issuer, sid) and of (issuer, sub). */
   sidKey?: string;
   subKey: string;
+  /** Index entry of the frontend, for operators who end all of its sessions. */
+  frontendKey?: string;
 }
 
 /** Answer to `acquire` (REFRESH.md D2). */
@@ -60,8 +62,11 @@ export interface SessionStore {
   /** Handles in an index. Ended sessions are not in it, nor expired ones; one that idled out may still be. */
   listBySid(sidKey: string): Promise<string[]>;
   listBySub(subKey: string): Promise<string[]>;
+  listByFrontend(frontendKey: string): Promise<string[]>;
   /** True the first time a marker is seen within its life: one-time use of a login, a logout token (CB2, LO8). */
   markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
+  /** Was it marked within its life? */
+  isUsed(marker: string): Promise<boolean>;
   /** Throws when the store can't be asked. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -1,0 +1,53 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hashId } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { verifyLogoutToken } from '../oidc/logout-token.ts';
+
+/**
+ * `POST /bff/backchannel-logout`: the authorization server says that a user logged out (OpenID Connect Back-Channel
+ * Logout). No cookie, no CSRF header, no session read: the signed logout token is the proof.
+ *
+ * 200: done, or there was nothing to do. 400: this is no valid logout token for us. 503: Redis or the signing keys
+ * can't be asked: send it again.
+ */
+export async function backchannelLogout(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { frontend, server, sessions, store, metrics, nowMs } = context;
+  const refuse = (reason: string) => {
+    request.log.info({ frontend: frontend.name, reason, audit: 'logout_token_refused' }, 'logout token refused');
+    return reply
+      .code(400)
+      .send({ error: 'invalid_request', error_description: 'not a valid logout token for this client' });
+  };
+  const tokens = new URLSearchParams(String(request.body ?? '')).getAll('logout_token');
+  const [jwt] = tokens;
+  if (jwt === undefined || tokens.length > 1) return refuse(tokens.length > 1 ? 'duplicated' : 'missing');
+  const verified = await verifyLogoutToken(server, jwt);
+  if (verified.kind === 'invalid') return refuse(verified.reason);
+  if (verified.kind === 'unavailable') {
+    request.log.warn({ frontend: frontend.name, fault: verified.fault }, 'logout token could not be verified');
+    return reply.code(503).header('retry-after', '5').send({ error: 'temporarily_unavailable' });
+  }
+
+  const { sid, sub, jti, iat, exp } = verified.token;
+  const tolerance = server.config.clockTolerance / 1000;
+  // First the end, then the marker: a store that dies between is asked again by the server, and refuses nothing.
+  const marker = hashId('jti', frontend.name, jti);
+  if (await store.isUsed(marker)) return refuse('replayed');
+  const whose = {
+    issuer: server.config.issuer,
+    ...(sid === undefined ? {} : { sid }),
+    ...(sub === undefined ? {} : { subject: sub }),
+  };
+  const count = await sessions.endAll(whose, 'back-channel-logout', iat + tolerance);
+  await store.markUsed(marker, Math.max(60, Math.ceil(exp + tolerance - nowMs() / 1000)));
+  metrics.logouts.inc({ frontend: frontend.name, kind: 'back-channel' }, count);
+  request.log.info(
+    { frontend: frontend.name, count, audit: 'back_channel_logout' },
+    'logged out by the authorization server',
+  );
+  return reply.code(200).send();
+}

@@ -1,0 +1,73 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FrontendContext } from '../frontend/context.ts';
+import { problem, RouteUnknown, SessionRequired } from '../http/errors.ts';
+import type { Session } from '../session/session.ts';
+
+/** `GET /bff/sessions`: where this user is logged in. */
+export async function listMySessions({ sessions }: FrontendContext, request: FastifyRequest): Promise<unknown> {
+  const current = requireSession(request);
+  const listed = await sessions.list(whoseAre(current));
+  return {
+    sessions: listed.map(({ handle, createdAt, lastSeenAt, expiresAt, identity }) => ({
+      id: handle,
+      current: handle === current.handle,
+      createdAt,
+      lastSeenAt,
+      expiresAt,
+      device: identity.device ?? 'unknown',
+    })),
+  };
+}
+
+/** `DELETE /bff/sessions/:id`: ends one of them, the current one included. */
+export async function endMySession(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<{ ended: number }> {
+  const { sessions, frontend, metrics } = context;
+  const current = requireSession(request);
+  const { id } = request.params as { id: string };
+  // Only of the list of this user: somebody else's id is as unknown as one that never was.
+  const mine = await sessions.list(whoseAre(current));
+  if (!mine.some(({ handle }) => handle === id)) throw problem(RouteUnknown);
+  const { kind } = await sessions.end(id, 'revoked-by-user');
+  if (id === current.handle) await forget(request, reply, frontend.cookieName);
+  const ended = kind === 'ended' ? 1 : 0;
+  metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
+  request.log.info(
+    { frontend: frontend.name, session: id.slice(0, 12), audit: 'session_revoked' },
+    'session ended by its user',
+  );
+  return { ended };
+}
+
+/** `DELETE /bff/sessions`: logs out everywhere. */
+export async function endMySessions(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<{ ended: number }> {
+  const { sessions, frontend, metrics } = context;
+  const current = requireSession(request);
+  const ended = await sessions.endAll(whoseAre(current), 'revoked-by-user');
+  await forget(request, reply, frontend.cookieName);
+  metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
+  request.log.info({ frontend: frontend.name, ended, audit: 'sessions_revoked' }, 'logged out everywhere');
+  return { ended };
+}
+
+function requireSession(request: FastifyRequest): Session {
+  const { current } = request.session;
+  if (current === undefined) throw problem(SessionRequired);
+  return current;
+}
+
+function whoseAre({ identity }: Session) {
+  return { issuer: identity.issuer, subject: identity.subject };
+}
+
+async function forget(request: FastifyRequest, reply: FastifyReply, cookieName: string): Promise<void> {
+  await request.session.destroy();
+  reply.clearCookie(cookieName);
+}

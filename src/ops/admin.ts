@@ -1,0 +1,77 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Secret } from '../config/secret.ts';
+
+/** Which sessions an operator means. */
+export interface AdminQuery {
+  frontend?: string;
+  issuer?: string;
+  subject?: string;
+  sid?: string;
+}
+
+export interface AdminSessions {
+  list(query: AdminQuery): Promise<object[]>;
+  /** Ends them on every replica; returns how many. */
+  end(query: AdminQuery): Promise<number>;
+}
+
+export interface AdminLog {
+  warn(facts: object, message: string): void;
+}
+
+/**
+ * `/admin/sessions` on the ops listener: see and end sessions by `iss` and `sub`, by `iss` and `sid`, or by `frontend`.
+ * `Authorization: Bearer <ops.adminKey>`, compared in constant time.
+ */
+export function registerAdmin(listener: FastifyInstance, key: Secret, sessions: AdminSessions, log: AdminLog): void {
+  const expected = Buffer.from(`Bearer ${key.reveal()}`);
+  listener.register(async (scope) => {
+    scope.addHook('onRequest', async (request, reply) => {
+      if (isAdmin(request, expected)) return;
+      log.warn({ audit: 'admin_refused' }, 'admin request without the key');
+      return reply
+        .code(401)
+        .header('www-authenticate', 'Bearer realm="cloakroom admin"')
+        .send({ error: 'the bearer key of ops.adminKey is needed' });
+    });
+    scope.get('/admin/sessions', async (request, reply) => {
+      const query = acceptQuery(request.query);
+      if (query === undefined) return reply.code(400).send(advice);
+      return { sessions: await sessions.list(query) };
+    });
+    scope.delete('/admin/sessions', async (request, reply) => {
+      const query = acceptQuery(request.query);
+      if (query === undefined) return reply.code(400).send(advice);
+      const ended = await sessions.end(query);
+      log.warn({ by: Object.keys(query), ended, audit: 'admin_ended_sessions' }, 'an operator ended sessions');
+      return { ended };
+    });
+    scope.setErrorHandler(async (_error, _request, reply) =>
+      reply.code(503).header('retry-after', '1').send({ error: 'the session store can’t be asked' }),
+    );
+  });
+}
+
+const advice = { error: 'say whose: ?iss=…&sub=…, ?iss=…&sid=…, or ?frontend=…' };
+
+function isAdmin({ headers }: FastifyRequest, expected: Buffer): boolean {
+  const sent = Buffer.from(headers.authorization ?? '');
+  return sent.length === expected.length && timingSafeEqual(sent, expected);
+}
+
+/** All sessions of everything is never meant: a forgotten parameter must not log everybody out. */
+function acceptQuery(query: unknown): AdminQuery | undefined {
+  const { iss, sub, sid, frontend, ...others } = query as Record<string, unknown>;
+  const values = [iss, sub, sid, frontend].filter((value) => value !== undefined);
+  if (Object.keys(others).length > 0 || values.some((value) => typeof value !== 'string' || value === ''))
+    return undefined;
+  const named = iss !== undefined && (sub !== undefined || sid !== undefined);
+  if (!named && !(frontend !== undefined && values.length === 1)) return undefined;
+  return {
+    ...(typeof frontend === 'string' ? { frontend } : {}),
+    ...(typeof iss === 'string' ? { issuer: iss } : {}),
+    ...(typeof sub === 'string' ? { subject: sub } : {}),
+    ...(typeof sid === 'string' ? { sid } : {}),
+  };
+}

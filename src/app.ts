@@ -18,11 +18,8 @@ import { acceptRequestId, loggerOptions } from './ops/logging.ts';
 import { createMetrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
-import { createRedisClient } from './redis/client.ts';
 import { createSessionChannel } from './session/events.ts';
-import { createMemoryStore } from './session/memory-store.ts';
-import { createRedisStore } from './session/redis-store.ts';
-import type { SessionStore } from './session/store.ts';
+import { openStore } from './session/open-store.ts';
 import { createStreams } from './session/streams.ts';
 
 export interface AppOptions {
@@ -52,8 +49,8 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   const isDraining = () => draining;
 
   const server = createServer(config, options.logStream);
-  const store = await openStore(config, server, nowMs);
-  const channel = createSessionChannel(server.log);
+  const { store, transport, isCircuitOpen } = await openStore(config.session, { log: server.log, metrics, nowMs });
+  const channel = createSessionChannel(server.log, transport);
   const streams = createStreams();
   const shared: Shared = {
     config,
@@ -78,6 +75,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
 
   const ops = createOpsListener(metrics, {
     pingStore: () => store.ping(),
+    isCircuitOpen,
     isDraining,
     onStoreStatus: (isUp) => metrics.storeUp.set(isUp ? 1 : 0),
   });
@@ -156,13 +154,4 @@ function createServer(config: Config, logStream: Writable | undefined): FastifyI
   // Node cuts a longer list off and serves the request; we count and refuse instead (T122).
   server.server.maxHeadersCount = 0;
   return server;
-}
-
-async function openStore(config: Config, server: FastifyInstance, nowMs: () => number): Promise<SessionStore> {
-  const { redis } = config.session;
-  if (redis === undefined) return createMemoryStore(nowMs);
-  const client = createRedisClient(redis, server.log);
-  // Starts while Redis is down: the client goes on trying, requests get 503 until it succeeds.
-  await client.connect().catch(() => undefined);
-  return createRedisStore(client, redis.keyPrefix);
 }

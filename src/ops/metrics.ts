@@ -40,6 +40,11 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
     policyDenials: counter('policy_denials_total', 'Requests refused by policy.', ['frontend', 'api']),
     upstreams: counter('upstream_responses_total', 'Outcomes of forwarding.', ['frontend', 'api', 'outcome']),
     storeUp: new Gauge({ name: 'cloakroom_store_up', help: '1 while the session store answers.', registers }),
+    storeCircuitOpen: new Gauge({
+      name: 'cloakroom_store_circuit_open',
+      help: '1 while requests are refused without asking Redis, because it did not answer several times in a row.',
+      registers,
+    }),
     authorizationServerUp: new Gauge({
       name: 'cloakroom_authorization_server_up',
       help: '1 while the metadata of the authorization server is known.',

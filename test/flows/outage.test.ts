@@ -135,11 +135,17 @@ describe('while Redis', () => {
     proxy.refuse();
     await until(async () => (await ask('/readyz')) === 503);
     expect(await ask('/livez')).toBe(200);
-    expect((await world.app.ops.inject('/readyz')).json()).toEqual({ ready: false, store: 'down', draining: false });
-    expect((await world.app.ops.inject('/metrics')).body).toMatch(/^cloakroom_store_up 0$/m);
+    expect(['down', 'probing']).toContain((await world.app.ops.inject('/readyz')).json().store);
+    await until(async () => (await world.app.ops.inject('/readyz')).json().store === 'probing');
+    const metrics = (await world.app.ops.inject('/metrics')).body;
+    expect(metrics).toMatch(/^cloakroom_store_up 0$/m);
+    expect(metrics).toMatch(/^cloakroom_store_circuit_open 1$/m);
     proxy.reset();
     await until(async () => (await ask('/readyz')) === 200);
-    expect((await world.app.ops.inject('/metrics')).body).toMatch(/^cloakroom_store_up 1$/m);
+    const metricsAfter = (await world.app.ops.inject('/metrics')).body;
+    expect(metricsAfter).toMatch(/^cloakroom_store_up 1$/m);
+    expect(metricsAfter).toMatch(/^cloakroom_store_circuit_open 0$/m);
+    expect((await world.app.ops.inject('/readyz')).json()).toEqual({ ready: true, store: 'up', draining: false });
   });
 
   it('writes one line when it goes and one when it comes back', async () => {

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 
 /** Commands of connections and of whoever counts; everything else is work that a request caused. */
-const housekeeping = /^(info|hello|client|command|auth|select|ping|quit|config|monitor|cluster)\b/;
+const housekeeping = /^(info|hello|client|command|auth|select|ping|quit|config|monitor|cluster|subscribe|ssubscribe)\b/;
 
 /** How many commands a private Redis has run, those inside scripts included. */
 export async function countCommands(url: string): Promise<number> {

@@ -17,6 +17,7 @@ import {
   type Lease,
   type RefreshOutcome,
   rejected,
+  untilAnswered,
   withinBudget,
 } from './refresh-rules.ts';
 import {
@@ -96,12 +97,14 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     const giveUpAt = performance.now() + options.waitMs;
     for (let owner = randomUUID(); ; ) {
       const leasedUntil = performance.now() + leaseMs;
-      const answer = await sessions.acquire(session, owner, leaseMs);
+      const answer = await untilAnswered(leasedUntil, () => sessions.acquire(session, owner, leaseMs));
       switch (answer.kind) {
         case 'acquired': {
           const outcome = await hold(answer.session, { owner, leasedUntil });
           if (outcome.kind !== 'lease-lost') return outcome;
-          owner = randomUUID(); // under the old name the old lease would look like a new one
+          // What is left of it would only keep others waiting. Under the old name it would look like a new one.
+          await untilAnswered(leasedUntil, () => sessions.fail(session, owner, 0));
+          owner = randomUUID();
           break;
         }
         case 'newer':
@@ -122,7 +125,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   async function hold(session: Session, lease: Lease): Promise<RefreshOutcome | { kind: 'lease-lost' }> {
     const tokens = parseTokenSet(session.tokens);
     const { refreshToken } = tokens;
-    if (refreshToken === undefined) return endUnlessMoved(session, 'no-refresh-token');
+    if (refreshToken === undefined) return endUnlessMoved(session, lease, 'no-refresh-token');
 
     // A process that slept may wake up after its lease: then another one uses the token, and this one must not (T112).
     if (!protectsCall(lease)) return { kind: 'lease-lost' };
@@ -150,10 +153,10 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
         'a refresh brought tokens that are not this user’s: the session is ended',
       );
       revoke(result.response?.refreshToken ?? refreshToken);
-      return endUnlessMoved(session, 'foreign');
+      return endUnlessMoved(session, lease, 'foreign');
     }
     return result.fault.kind === 'rejected'
-      ? endUnlessMoved(session, 'rejected')
+      ? endUnlessMoved(session, lease, 'rejected')
       : backOff(session, lease, result.fault);
   }
 
@@ -197,17 +200,19 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       case 'stale': {
         count('lost-to-another');
         const newer = await sessions.peek(session.id);
-        const kept = newer && parseTokenSet(newer.tokens).refreshToken;
-        if (tokenSet.refreshToken !== undefined && kept?.reveal() !== tokenSet.refreshToken.reveal())
-          revoke(tokenSet.refreshToken);
+        // Both token sets came from one refresh token: many servers end the whole grant with one of them (RFC 7009
+        // §2.1), the winner's too. So ours is revoked only if the session is over.
+        if (newer === undefined && tokenSet.refreshToken !== undefined) revoke(tokenSet.refreshToken);
         return newer === undefined ? { kind: 'ended' } : { kind: 'refreshed', session: newer };
       }
     }
   }
 
   /** `rejected` after a second look: if another replica rotated meanwhile, its result is used and nobody is logged out (RF10). */
-  async function endUnlessMoved(session: Session, outcome: string): Promise<RefreshOutcome> {
-    const ended = await sessions.end(session.handle, 'refresh-rejected', session.generation);
+  async function endUnlessMoved(session: Session, { leasedUntil }: Lease, outcome: string): Promise<RefreshOutcome> {
+    const ended = await untilAnswered(leasedUntil, () =>
+      sessions.end(session.handle, 'refresh-rejected', session.generation),
+    );
     if (ended.kind === 'moved') {
       const newer = await sessions.peek(session.id);
       if (newer !== undefined) return { kind: 'refreshed', session: newer };
@@ -222,7 +227,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   }
 
   /** Step 5: nothing is decided. Free the lease and keep others from queueing on a dead server (RF11, RF12). */
-  async function backOff(session: Session, { owner }: Lease, fault: Fault): Promise<RefreshOutcome> {
+  async function backOff(session: Session, { owner, leasedUntil }: Lease, fault: Fault): Promise<RefreshOutcome> {
     count(fault.kind);
     const backoffMs = backoffFor(fault);
     const facts = {
@@ -234,7 +239,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     if (fault.kind === 'misconfigured')
       log.error(facts, 'the authorization server refuses this client: check its registration. Sessions are kept');
     else log.warn(facts, 'refresh did not succeed; the session is kept');
-    await sessions.fail(session, owner, backoffMs);
+    await untilAnswered(leasedUntil, () => sessions.fail(session, owner, backoffMs));
     return { kind: 'unavailable', retryAfterMs: backoffMs };
   }
 

@@ -37,23 +37,35 @@ export function isOutcomeUnknown(result: Refreshed): boolean {
   return fault.kind === 'unavailable' && fault.wasSent && !/^status (429|503)$/.test(fault.reason);
 }
 
-type CommitResult = Awaited<ReturnType<SealedSessions['commit']>>;
-
-/** The result is in memory only: keep trying while the lease protects it. */
-export async function commitUntil(
-  deadline: number,
-  commit: () => Promise<CommitResult>,
-): Promise<CommitResult | 'orphaned'> {
+/**
+ * Asks the store until it answers, while the lease lasts. A reply that was lost (T110) or a Redis that hung must leave
+ * neither a lease that nobody knows of, nor a result that is in memory only. Every call here may be sent twice.
+ */
+export async function untilAnswered<T>(deadline: number, call: () => Promise<T>): Promise<T> {
   for (let waitMs = 50; ; waitMs = Math.min(waitMs * 2, 1000)) {
     try {
-      return await commit();
+      return await call();
     } catch (error) {
-      if (!(error instanceof StoreUnavailableError)) throw error;
-      if (performance.now() + waitMs > deadline) return 'orphaned';
+      if (!(error instanceof StoreUnavailableError) || performance.now() + waitMs > deadline) throw error;
       await pause(waitMs);
     }
   }
 }
+
+/** A commit whose reply never came is not an error of the request: its tokens are good. */
+export async function commitUntil(
+  deadline: number,
+  commit: () => Promise<CommitResult>,
+): Promise<CommitResult | 'orphaned'> {
+  try {
+    return await untilAnswered(deadline, commit);
+  } catch (error) {
+    if (error instanceof StoreUnavailableError) return 'orphaned';
+    throw error;
+  }
+}
+
+type CommitResult = Awaited<ReturnType<SealedSessions['commit']>>;
 
 export async function withinBudget(flight: Promise<RefreshOutcome>, waitMs: number): Promise<RefreshOutcome> {
   const timer = new AbortController();

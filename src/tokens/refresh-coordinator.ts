@@ -70,6 +70,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   const flights = new Map<string, Promise<RefreshOutcome>>();
   const background = new Set<Promise<unknown>>();
   let failuresInARow = 0;
+  let nextFailureCountsAt = 0;
 
   // A lost lease must not lead to a second use of the token while the first is unresolved: so it outlives two calls
   // of the token endpoint with the key set behind each, the pause between, the commit and a pause of the process (RF7).
@@ -140,6 +141,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     }
     if (result.kind === 'refreshed') {
       failuresInARow = 0;
+      nextFailureCountsAt = 0;
       if (result.unverified !== undefined)
         log.warn(
           { frontend, reason: result.unverified },
@@ -247,7 +249,12 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     if (fault.kind === 'misconfigured') return misconfiguredBackoffMs;
     if (fault.kind === 'unavailable' && fault.retryAfterSeconds !== undefined) return fault.retryAfterSeconds * 1000;
     const base = fault.kind === 'unavailable' && !fault.wasSent ? 1000 : 2000;
-    return Math.min(base * 2 ** Math.min(failuresInARow++, 5), longestBackoffMs) + Math.random() * 250;
+    // A hundred sessions that fail in one outage are one failure: a short outage must not cost them half a minute (T119).
+    const counts = performance.now() >= nextFailureCountsAt;
+    if (counts) failuresInARow++;
+    const backoffMs = Math.min(base * 2 ** Math.min(failuresInARow - 1, 5), longestBackoffMs);
+    if (counts) nextFailureCountsAt = performance.now() + backoffMs;
+    return backoffMs + Math.random() * 250;
   }
 
   return {

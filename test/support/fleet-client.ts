@@ -22,7 +22,7 @@ export interface FleetClient {
   send(
     port: number,
     path: string,
-    options?: { method?: string; cookie?: string; navigation?: boolean },
+    options?: { method?: string; cookie?: string; navigation?: boolean; signal?: AbortSignal },
   ): Promise<Answer>;
   /** Logs a new person in on this port. */
   login(port: number, sub?: string): Promise<Person>;
@@ -36,12 +36,13 @@ export function createFleetClient(origin: string, provider: EvilProvider): Fleet
   let count = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
-  const send: FleetClient['send'] = async (port, path, { method = 'GET', cookie, navigation = false } = {}) => {
+  const send: FleetClient['send'] = async (port, path, { method = 'GET', cookie, navigation = false, signal } = {}) => {
     const before = performance.now();
     const response = await agent.request({
       origin: `http://127.0.0.1:${port}`,
       path,
       method: method as 'GET',
+      signal: signal ?? null,
       headers: {
         host,
         'sec-fetch-site': 'same-origin',

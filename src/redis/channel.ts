@@ -1,7 +1,15 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import type { RedisConfig } from '../config/config.ts';
-import { askRedis, connectionOptions, nodeAddress, openRedis, type RedisClient, type RedisLog } from './client.ts';
+import {
+  askRedis,
+  connectionOptions,
+  expectNoMore,
+  nodeAddress,
+  openRedis,
+  type RedisClient,
+  type RedisLog,
+} from './client.ts';
 
 /** Messages to all replicas, this one included. Lost while the subscription is down: that is what `isUp` is for. */
 export interface RedisChannel {
@@ -42,30 +50,35 @@ export function createRedisChannel(
   };
   const finished = keepSubscribed();
 
-  /** Connects, subscribes, listens until that breaks; then all over again. */
   async function keepSubscribed(): Promise<void> {
     let moved: Address | undefined;
     for (let attempt = 0; !closing.signal.aborted; attempt++) {
-      const redis = openConnection(config, client, moved, attempt);
-      moved = undefined;
-      redis.on('message', hear);
-      redis.on('smessage', hear);
-      // From here on, so that nothing that happens while connecting is missed.
-      const broken = whenBroken(redis, closing.signal);
-      try {
-        await Promise.race([redis.connect(), broken]);
-        await Promise.race([client instanceof Cluster ? redis.ssubscribe(channel) : redis.subscribe(channel), broken]);
-        setUp(true);
-        attempt = 0;
-        await Promise.race([keepPinging(redis, config.commandTimeout, closing.signal), broken]);
-      } catch (error) {
-        moved = movedTo(error, redis);
-      } finally {
-        redis.disconnect();
-      }
+      // Rejects only when there is nothing to connect with, such as a CA file that is just being replaced.
+      moved = await subscribeOnce(moved, attempt).catch(() => undefined);
+      if (isUp === true) attempt = 0;
       setUp(false);
       const delayMs = moved === undefined ? Math.min(100 * 2 ** Math.min(attempt, 4), 1000) + Math.random() * 100 : 0;
       await pause(delayMs, undefined, { signal: closing.signal }).catch(() => undefined);
+    }
+  }
+
+  /** Connects, subscribes and listens until that breaks. Returns the node that a cluster names instead, if it does. */
+  async function subscribeOnce(node: Address | undefined, attempt: number): Promise<Address | undefined> {
+    const redis = openConnection(config, client, node, attempt);
+    redis.on('message', hear);
+    redis.on('smessage', hear);
+    // From here on, so that nothing that happens while connecting is missed.
+    const broken = whenBroken(redis, closing.signal);
+    try {
+      await Promise.race([redis.connect(), broken]);
+      await Promise.race([client instanceof Cluster ? redis.ssubscribe(channel) : redis.subscribe(channel), broken]);
+      setUp(true);
+      return await Promise.race([keepPinging(redis, config.commandTimeout, closing.signal), broken]);
+    } catch (error) {
+      return movedTo(error, redis);
+    } finally {
+      expectNoMore(redis);
+      redis.disconnect();
     }
   }
 
@@ -97,7 +110,7 @@ function openConnection(config: RedisConfig, client: RedisClient, moved: Address
   if (!(client instanceof Cluster))
     return listenToErrors(openRedis(config, { ...options, sentinelRetryStrategy: () => null }));
   const known = client.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
-  const nodes = [...known, ...(config.cluster ?? []).map(nodeAddress)];
+  const nodes = [...known, ...(config.cluster ?? []).map((node) => nodeAddress(node))];
   return listenToErrors(new Redis({ ...options, ...(moved ?? nodes[attempt % nodes.length]) }));
 }
 

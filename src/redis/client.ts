@@ -54,20 +54,23 @@ export function openRedis(config: RedisConfig, options: Omit<RedisOptions, 'repl
 }
 
 function createCluster(config: RedisConfig, nodes: string[]): Cluster {
-  return new Cluster(nodes.map(nodeAddress), {
-    enableOfflineQueue: false,
-    clusterRetryStrategy: retryDelay,
-    // A command follows a slot that moves, and waits out a short hole, but for no longer than one that hangs.
-    maxRedirections: 6,
-    retryDelayOnFailover: config.commandTimeout / 10,
-    retryDelayOnClusterDown: config.commandTimeout / 10,
-    retryDelayOnTryAgain: config.commandTimeout / 10,
-    slotsRefreshTimeout: config.connectTimeout,
-    // Names in certificates are verified: they must not be turned into addresses first.
-    dnsLookup: (address, done) => done(null, address),
-    redisOptions: connectionOptions(config),
-    lazyConnect: true,
-  });
+  return new Cluster(
+    nodes.map((node) => nodeAddress(node)),
+    {
+      enableOfflineQueue: false,
+      clusterRetryStrategy: retryDelay,
+      // A command follows a slot that moves, and waits out a short hole, but for no longer than one that hangs.
+      maxRedirections: 6,
+      retryDelayOnFailover: config.commandTimeout / 10,
+      retryDelayOnClusterDown: config.commandTimeout / 10,
+      retryDelayOnTryAgain: config.commandTimeout / 10,
+      slotsRefreshTimeout: config.connectTimeout,
+      // Names in certificates are verified: they must not be turned into addresses first.
+      dnsLookup: (address, done) => done(null, address),
+      redisOptions: connectionOptions(config),
+      lazyConnect: true,
+    },
+  );
 }
 
 /** What every connection to Redis has, also the one of the session channel. */
@@ -81,6 +84,7 @@ export function connectionOptions(config: RedisConfig) {
     socketTimeout: 2 * commandTimeout,
     maxRetriesPerRequest: 1,
     autoResendUnfulfilledCommands: false,
+    disableClientInfo: true, // commands that an ACL user need not have
     // After a failover the old primary answers READONLY: find the new one.
     reconnectOnError: (error: Error) => /^(READONLY|LOADING|NOAUTH)/.test(error.message),
     ...(username === undefined ? {} : { username }),
@@ -89,18 +93,16 @@ export function connectionOptions(config: RedisConfig) {
   } satisfies RedisOptions;
 }
 
-/** Asks the Sentinels for the primary, and leaves it as soon as one of them says that there is a new one. */
+/** Asks the Sentinels for the primary on every connect, and takes no server that says it is a replica. */
 function sentinelOptions(config: RedisConfig): Omit<RedisOptions, 'replyMapping'> {
   const { sentinel, connectTimeout, commandTimeout } = config;
   if (sentinel === undefined) return {};
   const { tls } = tlsOptions(config);
   return {
-    sentinels: sentinel.nodes.map(nodeAddress),
+    sentinels: sentinel.nodes.map((node) => nodeAddress(node, 26379)),
     name: sentinel.name,
     role: 'master',
-    // Also an old primary that was cut off from the others, and still answers, is left at once.
-    failoverDetector: true,
-    sentinelReconnectStrategy: () => 5000,
+    // No failoverDetector: its connections print their errors past our log, and a demoted primary closes ours anyway.
     sentinelCommandTimeout: Math.min(connectTimeout, commandTimeout),
     ...(sentinel.username === undefined ? {} : { sentinelUsername: sentinel.username }),
     ...(sentinel.password === undefined ? {} : { sentinelPassword: sentinel.password.reveal() }),
@@ -115,14 +117,24 @@ function tlsOptions({ url, sentinel, cluster, caFile }: RedisConfig): { tls?: { 
 }
 
 /** Host and port of one of the configured nodes. */
-export function nodeAddress(node: string): { host: string; port: number } {
+export function nodeAddress(node: string, defaultPort = 6379): { host: string; port: number } {
   const { hostname, port } = new URL(node);
-  return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port) || 6379 };
+  return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port) || defaultPort };
 }
 
 /** Short at first, never longer than 2 s, and not the same for all replicas. */
 function retryDelay(attempt: number): number {
   return Math.min(50 * 2 ** Math.min(attempt, 6), 2000) + Math.floor(Math.random() * 200);
+}
+
+/**
+ * To be called before a client is closed. ioredis listens for one error of a socket only; a second one, such as the TLS
+ * alert of a peer whose certificate we refuse and then hang up on, would end the process.
+ */
+export function expectNoMore(client: RedisClient): void {
+  for (const { stream } of client instanceof Cluster ? client.nodes() : [client]) {
+    (stream as typeof stream | undefined)?.on('error', () => undefined); // not there before the first connect
+  }
 }
 
 /** Runs a Redis call; whatever goes wrong becomes a `StoreUnavailableError` with the cause for operators. */

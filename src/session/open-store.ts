@@ -3,7 +3,7 @@ import type { SessionConfig } from '../config/config.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import { createRedisChannel, type RedisChannel } from '../redis/channel.ts';
 import { createCircuit } from '../redis/circuit.ts';
-import { createRedisClient, type RedisLog } from '../redis/client.ts';
+import { createRedisClient, expectNoMore, type RedisLog } from '../redis/client.ts';
 import { warnAboutEviction } from '../redis/eviction.ts';
 import { createMemoryStore } from './memory-store.ts';
 import { createRedisStore } from './redis-store.ts';
@@ -44,8 +44,8 @@ export async function openStore(
       ...circuit.guard(store),
       async close() {
         circuit.close();
+        expectNoMore(client);
         await store.close();
-        client.disconnect(); // also what watches the Sentinels
       },
     },
     transport: createRedisChannel(redis, client, 'events', log),

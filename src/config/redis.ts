@@ -6,14 +6,8 @@ interface RedisProblem {
   message: string;
 }
 
-/** One place where Redis is, its URLs readable, and no password left in any of them. */
+/** Checks the URLs of Redis, and leaves no password in any of them. */
 export function checkRedis(redis: RedisConfig, problems: RedisProblem[]): RedisConfig {
-  const path = ['session', 'redis'];
-  const named = (['url', 'sentinel', 'cluster'] as const).filter((key) => redis[key] !== undefined);
-  if (named.length !== 1) {
-    const what = named.length === 0 ? 'does not say where Redis is' : `has ${named.join(' and ')}`;
-    problems.push({ path, message: `${what}: write exactly one of url, sentinel and cluster` });
-  }
   for (const key of ['sentinel', 'cluster'] as const) checkNodes(redis, key, problems);
   return hideCredentials(redis, problems);
 }

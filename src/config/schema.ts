@@ -57,6 +57,12 @@ const redis = z
       '1s',
     ),
   })
+  .superRefine((redis, context) => {
+    const named = (['url', 'sentinel', 'cluster'] as const).filter((key) => redis[key] !== undefined);
+    if (named.length === 1) return;
+    const what = named.length === 0 ? 'does not say where Redis is' : `has ${named.join(' and ')}`;
+    context.addIssue(`${what}: write exactly one of url, sentinel and cluster`);
+  })
   .meta({
     description:
       'The Redis that keeps the sessions. Without it they live in this process: for development and one replica only.',
@@ -72,14 +78,9 @@ const session = z.strictObject({
   absoluteTimeout: duration('A session is over this long after the login, however busy.').prefault('10h'),
   perUser: z
     .strictObject({
-      max: z
-        .number()
-        .int()
-        .min(1)
-        .optional()
-        .meta({
-          description: 'Sessions that one user may have at the same time in one frontend; no limit when absent.',
-        }),
+      max: z.number().int().min(1).optional().meta({
+        description: 'Sessions that one user may have at the same time in one frontend; no limit when absent.',
+      }),
       whenFull: z
         .enum(['evict-oldest', 'deny'])
         .prefault('evict-oldest')

@@ -102,6 +102,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     async fail(handle, owner, expectedGeneration, backoffMs) {
       const record = alive(handle);
       if (record === undefined || record.generation !== expectedGeneration || record.lease?.owner !== owner) return;
+      if (record.lease.until <= nowMs()) return; // it is over, as in Redis where its key is gone
       delete record.lease;
       record.failUntil = nowMs() + backoffMs;
     },

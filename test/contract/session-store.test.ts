@@ -1,54 +1,10 @@
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, inject, it, vi } from 'vitest';
-import { createMemoryStore } from '../../src/session/memory-store.ts';
-import { createRedisStore } from '../../src/session/redis-store.ts';
-import { createClock } from '../support/clock.ts';
 import '../support/global-redis.ts';
-import { uniqueKeyPrefix } from '../support/redis.ts';
 import { dumpRedis } from '../support/redis-dump.ts';
+import { openMemory, openRedis } from './open-stores.ts';
 import { describeRefreshLease } from './refresh-lease.ts';
-import { describeSessionStore, newRecord, type StoreUnderTest } from './session-store.ts';
-
-async function openMemory(): Promise<StoreUnderTest> {
-  const clock = createClock();
-  const store = createMemoryStore(clock.now);
-  return { store, fastForward: clock.advance, close: () => store.close() };
-}
-
-async function openRedis(): Promise<StoreUnderTest> {
-  const url = inject('redisUrl');
-  const prefix = uniqueKeyPrefix();
-  const client = new Redis(url);
-  const helper = new Redis(url);
-  const store = createRedisStore(client, prefix);
-  return {
-    store,
-    fastForward: (ms) => age(helper, `${prefix}*`, ms),
-    async close() {
-      await store.close();
-      helper.disconnect();
-      const endless = (await dumpRedis(url, `${prefix}*`)).filter(({ pttl }) => pttl === -1);
-      expect(endless.map(({ key }) => key)).toEqual([]);
-    },
-  };
-}
-
-/** Redis has no clock to move: every key becomes `ms` older instead, in what it says and in how long it lives. */
-async function age(redis: Redis, pattern: string, ms: number): Promise<void> {
-  for (const key of await redis.keys(pattern)) {
-    const type = await redis.type(key);
-    if (type === 'hash') {
-      for (const field of ['c', 'x', 'a']) await redis.hincrby(key, field, -Math.round(ms / 1000));
-      if (Number(await redis.hget(key, 'b')) > 0) await redis.hincrby(key, 'b', -ms);
-    }
-    if (type === 'zset') {
-      for (const member of await redis.zrange(key, 0, '-1')) await redis.zincrby(key, -ms / 1000, member);
-    }
-    const left = (await redis.pttl(key)) - ms;
-    if (left <= 0) await redis.del(key);
-    else await redis.pexpire(key, left);
-  }
-}
+import { describeSessionStore, newRecord } from './session-store.ts';
 
 for (const [name, open] of Object.entries({ 'the memory store': openMemory, 'the Redis store': openRedis })) {
   describeSessionStore(name, open);

@@ -1,4 +1,4 @@
-import { createHash, hkdfSync } from 'node:crypto';
+import { createHash, hkdfSync, timingSafeEqual } from 'node:crypto';
 import type { Secret } from '../config/secret.ts';
 
 /** A key with the id that stands in what it sealed, so that a later key list still finds it (TS7). */
@@ -55,6 +55,16 @@ export function hashId(...parts: string[]): string {
   // The length in front keeps ("a", "bc") apart from ("ab", "c").
   for (const part of parts) hash.update(parts.length === 1 ? part : `${Buffer.byteLength(part)}:${part}`);
   return hash.digest('base64url');
+}
+
+/**
+ * Is this text the server key? Compared in constant time, and as bytes: an operator sends it as it was configured,
+ * in hex, base64 or base64url.
+ */
+export function isServerKey(key: Secret, sent: string): boolean {
+  const expected = Buffer.from(key.reveal(), 'base64');
+  const bytes = Buffer.from(sent, /^[0-9a-f]{64,}$/i.test(sent) ? 'hex' : 'base64');
+  return bytes.length === expected.length && timingSafeEqual(bytes, expected);
 }
 
 function hkdf(key: Buffer, salt: string, info: string): Buffer {

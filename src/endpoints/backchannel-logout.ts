@@ -32,7 +32,7 @@ export async function backchannelLogout(
     return reply.code(503).header('retry-after', '5').send({ error: 'temporarily_unavailable' });
   }
 
-  const { sid, sub, jti, iat, exp } = verified.token;
+  const { sid, sub, jti, iat, usableUntil } = verified.token;
   const tolerance = server.config.clockTolerance / 1000;
   // First the end, then the marker: a store that dies between is asked again by the server, and refuses nothing.
   const marker = hashId('jti', frontend.name, jti);
@@ -42,8 +42,9 @@ export async function backchannelLogout(
     ...(sid === undefined ? {} : { sid }),
     ...(sub === undefined ? {} : { subject: sub }),
   };
+  // A login that came after the logout token was made is not what it means, however late it arrives (L-2).
   const count = await sessions.endAll(whose, 'back-channel-logout', iat + tolerance);
-  await store.markUsed(marker, Math.max(60, Math.ceil(exp + tolerance - nowMs() / 1000)));
+  await store.markUsed(marker, Math.max(60, Math.ceil(usableUntil - nowMs() / 1000)));
   metrics.logouts.inc({ frontend: frontend.name, kind: 'back-channel' }, count);
   request.log.info(
     { frontend: frontend.name, count, audit: 'back_channel_logout' },

@@ -153,7 +153,11 @@ async function startSession(
     const { sessionId } = request.session;
     const session = await sessions.create(
       sessionId,
-      { ...buildIdentity(claims, server.config.issuer), device: describeDevice(request.headers['user-agent']) },
+      {
+        ...buildIdentity(claims, server.config.issuer),
+        issuedAt: claims.iat,
+        device: describeDevice(request.headers['user-agent']),
+      },
       serializeTokenSet(tokenSet),
       endsAt === undefined ? undefined : endsAt - now,
     );

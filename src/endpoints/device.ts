@@ -2,14 +2,14 @@
 export function describeDevice(userAgent: string | undefined): string {
   const browser = first(userAgent, {
     Edge: /\bEdg/,
-    Opera: /\bOPR\//,
-    Firefox: /\bFirefox\//,
-    Chrome: /\bChrom(e|ium)\//,
+    Opera: /\bOP[RT]\//,
+    Firefox: /\b(Firefox|FxiOS)\//,
+    Chrome: /\b(Chrom(e|ium)|CriOS)\//,
     Safari: /\bSafari\//,
   });
   const system = first(userAgent, {
     Android: /Android/,
-    iOS: /iPhone|iPad/,
+    iOS: /iPhone|iPad|iPod/,
     Windows: /Windows/,
     macOS: /Mac OS X/,
     ChromeOS: /CrOS/,

@@ -2,14 +2,12 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { problem, RateLimited, SessionRequired } from '../http/errors.ts';
-import { idleExpiresAt, type Session } from '../session/session.ts';
+import type { SessionTimes } from '../session/sealed-sessions.ts';
+import { idleExpiresAt, type Lifetimes } from '../session/session.ts';
+import { warningTime, watchSession } from '../session/watch.ts';
 
 /** Streams of one session at the same time, in this process: one per tab, and then some. */
 const mostStreams = 16;
-/** Between two looks at the session, which are also the heartbeat that keeps proxies from closing. Milliseconds. */
-const beatMs = 15_000;
-/** `expiring` is sent this long before an end. Seconds. */
-const warnAhead = 60;
 /** Browsers come back after two to seven seconds, so that a restart is no stampede. Milliseconds. */
 const [soonestReturnMs, spreadMs] = [2000, 5000];
 
@@ -25,76 +23,53 @@ export async function streamEvents(
 ): Promise<FastifyReply> {
   const session = request.session.current;
   if (session === undefined) throw problem(SessionRequired);
-  if (context.streams.count(session.handle) >= mostStreams) throw problem(RateLimited, { retryAfterSeconds: 30 });
+  const { handle } = session;
+  const name = `events/${handle}`;
+  if (context.streams.count(name) >= mostStreams) throw problem(RateLimited, { retryAfterSeconds: 30 });
 
   const headers = { ...reply.getHeaders(), 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' };
   reply.hijack();
   const response = reply.raw;
   response.writeHead(200, headers as Record<string, string>);
-  // The id is the generation: a browser that comes back tells which one it saw last.
-  const lastSeen = Number(request.headers['last-event-id'] ?? Number.NaN);
-  response.write(`retry: ${soonestReturnMs + Math.floor(Math.random() * spreadMs)}\nid: ${session.generation}\n\n`);
-  if (lastSeen < session.generation) send(response, 'claims_changed', {});
-  watch(context, session, response);
+  response.write(`retry: ${soonestReturnMs + Math.floor(Math.random() * spreadMs)}\n${idLine(handle, session)}\n`);
+  // A browser that comes back says what it saw last: anything but the present state is news.
+  const lastSeen = request.headers['last-event-id'];
+  if (lastSeen !== undefined && `id: ${lastSeen}\n` !== idLine(handle, session)) send(response, 'claims_changed', {});
+
+  const announce = createAnnouncer(context.sessions.lifetimes, response);
+  const stop = watchSession(context, handle, name, {
+    onEnd(reason) {
+      if (reason !== undefined) send(response, 'ended', { reason });
+      response.end();
+    },
+    onClaimsChanged: () => send(response, 'claims_changed', {}),
+    onLook(seen) {
+      // Also the heartbeat that keeps proxies from closing, and that finds browsers which are gone.
+      response.write(`${seen === undefined ? '' : idLine(handle, seen)}:\n\n`);
+      if (seen !== undefined) announce(seen);
+    },
+  });
+  response.on('close', stop);
+  response.on('error', stop);
   return reply;
 }
 
-function watch({ channel, sessions, streams }: FrontendContext, first: Session, response: ServerResponse): void {
-  const announced = new Set<number>();
-  let timer: NodeJS.Timeout | undefined;
-  let isOver = false;
-
-  const close = () => {
-    if (isOver) return;
-    isOver = true;
-    clearTimeout(timer);
-    stopListening();
-    leave();
-    response.end();
+/** Says `expiring` once for each end that comes near. */
+function createAnnouncer(lifetimes: Lifetimes, response: ServerResponse): (session: SessionTimes) => void {
+  let announced: number | undefined;
+  return (session) => {
+    const at = idleExpiresAt(session, lifetimes);
+    const left = Math.max(0, at - session.now);
+    if (left > warningTime(lifetimes) || at === announced) return;
+    announced = at;
+    const kind = at < session.expiresAt ? 'idle' : 'absolute';
+    send(response, 'expiring', { kind, expiresAt: at, expiresInSeconds: Math.floor(left) });
   };
-  const end = (reason: string) => {
-    if (!isOver) send(response, 'ended', { reason });
-    close();
-  };
-  const stopListening = channel.listen(first.handle, (event) => {
-    if (event.kind === 'ended') end(event.reason);
-    else send(response, 'claims_changed', {});
-  });
-  const leave = streams.enter(first.handle, close);
-  response.on('close', close);
-
-  /** A look at the store: ends that nobody announced, and what comes soon. Redis being down changes nothing here. */
-  const look = async () => {
-    const session = await sessions.peek(first.id).catch(() => 'unavailable' as const);
-    if (isOver) return;
-    if (session === undefined) return end('expired');
-    if (session === 'unavailable') response.write(':\n\n');
-    else announce(session);
-    plan(session === 'unavailable' ? undefined : session);
-  };
-  const announce = (session: Session) => {
-    const idleEnd = idleExpiresAt(session, sessions.lifetimes);
-    const [at, kind] = idleEnd < session.expiresAt ? [idleEnd, 'idle'] : [session.expiresAt, 'absolute'];
-    const left = Math.max(0, Math.floor(at - session.now));
-    if (left > warnAhead || announced.has(at)) {
-      response.write(`id: ${session.generation}\n:\n\n`);
-      return;
-    }
-    announced.add(at);
-    send(response, 'expiring', { kind, expiresAt: at, expiresInSeconds: left });
-  };
-  const plan = (session: Session | undefined) => {
-    const soonest = session === undefined ? Number.POSITIVE_INFINITY : untilNext(session, sessions.lifetimes);
-    timer = setTimeout(look, Math.min(beatMs * (0.9 + Math.random() * 0.2), Math.max(soonest, 250)));
-  };
-  announce(first);
-  plan(first);
 }
 
-/** Milliseconds until the session's next announcement or end. */
-function untilNext(session: Session, lifetimes: { idleTimeout: number; absoluteTimeout: number }): number {
-  const left = idleExpiresAt(session, lifetimes) - session.now;
-  return (left > warnAhead ? left - warnAhead : left) * 1000;
+/** Names the session and the generation, neither of which opens anything. */
+function idLine(handle: string, { generation }: { generation: number }): string {
+  return `id: ${handle.slice(0, 12)}-${generation}\n`;
 }
 
 function send(response: ServerResponse, event: string, data: object): void {

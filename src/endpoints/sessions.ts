@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { problem, RouteUnknown, SessionRequired } from '../http/errors.ts';
 import type { Session } from '../session/session.ts';
+import { parseTokenSet } from '../tokens/token-set.ts';
 
 /** `GET /bff/sessions`: where this user is logged in. */
 export async function listMySessions({ sessions }: FrontendContext, request: FastifyRequest): Promise<unknown> {
@@ -32,7 +33,7 @@ export async function endMySession(
   const mine = await sessions.list(whoseAre(current));
   if (!mine.some(({ handle }) => handle === id)) throw problem(RouteUnknown);
   const { kind } = await sessions.end(id, 'revoked-by-user');
-  if (id === current.handle) await forget(request, reply, frontend.cookieName);
+  if (id === current.handle) await forget(context, request, reply);
   const ended = kind === 'ended' ? 1 : 0;
   metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
   request.log.info(
@@ -51,7 +52,7 @@ export async function endMySessions(
   const { sessions, frontend, metrics } = context;
   const current = requireSession(request);
   const ended = await sessions.endAll(whoseAre(current), 'revoked-by-user');
-  await forget(request, reply, frontend.cookieName);
+  await forget(context, request, reply);
   metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
   request.log.info({ frontend: frontend.name, ended, audit: 'sessions_revoked' }, 'logged out everywhere');
   return { ended };
@@ -67,7 +68,14 @@ function whoseAre({ identity }: Session) {
   return { issuer: identity.issuer, subject: identity.subject };
 }
 
-async function forget(request: FastifyRequest, reply: FastifyReply, cookieName: string): Promise<void> {
+/** What a logout does besides. Only this browser's refresh token can be revoked: no other id is at hand to open one. */
+async function forget(
+  { frontend, server, coordinator }: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const { refreshToken } = parseTokenSet(requireSession(request).tokens);
   await request.session.destroy();
-  reply.clearCookie(cookieName);
+  reply.clearCookie(frontend.cookieName);
+  if (server.config.revokeOnLogout && refreshToken !== undefined) coordinator.revoke(refreshToken);
 }

@@ -55,7 +55,7 @@ export function unwrapCallFailure(error: unknown): unknown {
 export class KeysUnavailableError extends Error {
   override readonly name = 'KeysUnavailableError';
   readonly reason: string;
-  /** The keys are known, and this one is not among them. */
+  /** The keys were fetched for this one, and it is not among them. */
   readonly isUnknownKey: boolean;
   constructor(reason: string, details: { cause?: unknown; isUnknownKey?: boolean } = {}) {
     super(reason, { cause: details.cause });

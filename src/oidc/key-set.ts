@@ -55,10 +55,7 @@ export function createKeySet(caller: Caller, getUri: () => Promise<string>, nowM
       }
       const key = await find(header, token);
       if (key !== undefined) return key;
-      if (!mayFetch())
-        throw new KeysUnavailableError('the key id is unknown, and the keys were fetched a moment ago', {
-          isUnknownKey: true,
-        });
+      if (!mayFetch()) throw new KeysUnavailableError('the key id is unknown, and the keys were fetched a moment ago');
       await refetch();
       const fresh = await find(header, token);
       if (fresh === undefined) throw new KeysUnavailableError('the key id is unknown', { isUnknownKey: true });

@@ -7,9 +7,10 @@ export interface LogoutToken {
   sid?: string;
   sub?: string;
   jti: string;
-  /** Epoch seconds: when it was made, and how long a replay marker must live. */
+  /** When it was made, epoch seconds. */
   iat: number;
-  exp: number;
+  /** From then on it is refused for its age, and nobody needs to remember that it was used. Epoch seconds. */
+  usableUntil: number;
 }
 
 export type VerifiedLogoutToken =
@@ -51,12 +52,19 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
     const { sid, sub, jti = '', iat = 0, exp = 0 } = payload;
     return {
       kind: 'valid',
-      token: { jti, iat, exp, ...(typeof sid === 'string' ? { sid } : {}), ...(sub === undefined ? {} : { sub }) },
+      token: {
+        jti,
+        iat,
+        usableUntil: Math.min(exp, iat + oldestIssue) + tolerance,
+        ...(typeof sid === 'string' ? { sid } : {}),
+        ...(sub === undefined ? {} : { sub }),
+      },
     };
   } catch (error) {
     if (error instanceof errors.JOSEError) return { kind: 'invalid', reason: error.code };
     const fault = sortFault(error);
-    // A made-up key id must not keep its sender trying: only keys that can't be had at all are our trouble.
+    // A key id that is not in the key set as it is now is made up. Before we could look, nothing is known about it: a
+    // provider that has just changed its keys sends the token again.
     const isOurs = fault.kind === 'unavailable' && !(error instanceof KeysUnavailableError && error.isUnknownKey);
     return isOurs ? { kind: 'unavailable', fault } : { kind: 'invalid', reason: 'unknown key' };
   }
@@ -64,15 +72,15 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
 
 function faultOf(
   payload: JWTPayload,
-  typ: string | undefined,
+  typ: unknown,
   now: number,
   tolerance: number,
   isStrict: boolean,
 ): string | undefined {
   const { events, iat = 0, jti, sid, sub } = payload;
   // Providers that do not set the type yet are the rule; any other type is a token for something else.
-  const isTyped = typ?.toLowerCase() === 'logout+jwt';
-  if (!isTyped && (isStrict || (typ !== undefined && typ.toUpperCase() !== 'JWT'))) return 'typ';
+  const type = String(typ ?? 'JWT').toLowerCase();
+  if (type !== 'logout+jwt' && (isStrict || type !== 'jwt')) return 'typ';
   if (typeof events !== 'object' || events === null || Array.isArray(events)) return 'events';
   const event: unknown = Object.hasOwn(events, logoutEvent)
     ? (events as Record<string, unknown>)[logoutEvent]

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import * as oidc from 'openid-client';
 import type { Secret } from '../config/secret.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
@@ -26,6 +27,7 @@ export async function buildEndSessionUrl(
     return oidc.buildEndSessionUrl(configuration, {
       client_id: server.config.clientId,
       post_logout_redirect_uri: request.postLogoutRedirectUri,
+      state: randomBytes(16).toString('base64url'), // nothing waits for it: docs/adr/0008-nothing-happens-on-return-from-logout.md
       ...(request.logoutHint === undefined ? {} : { logout_hint: request.logoutHint }),
       ...(request.idToken === undefined ? {} : { id_token_hint: request.idToken.reveal() }),
     }).href;

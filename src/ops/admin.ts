@@ -1,6 +1,8 @@
-import { timingSafeEqual } from 'node:crypto';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import type { Secret } from '../config/secret.ts';
+import { isServerKey } from '../crypto/keys.ts';
+import { StoreUnavailableError } from '../redis/client.ts';
+import { describeError } from './logging.ts';
 
 /** Which sessions an operator means. */
 export interface AdminQuery {
@@ -18,6 +20,7 @@ export interface AdminSessions {
 
 export interface AdminLog {
   warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
 }
 
 /**
@@ -25,10 +28,9 @@ export interface AdminLog {
  * `Authorization: Bearer <ops.adminKey>`, compared in constant time.
  */
 export function registerAdmin(listener: FastifyInstance, key: Secret, sessions: AdminSessions, log: AdminLog): void {
-  const expected = Buffer.from(`Bearer ${key.reveal()}`);
   listener.register(async (scope) => {
     scope.addHook('onRequest', async (request, reply) => {
-      if (isAdmin(request, expected)) return;
+      if (isAdmin(request, key)) return;
       log.warn({ audit: 'admin_refused' }, 'admin request without the key');
       return reply
         .code(401)
@@ -47,17 +49,25 @@ export function registerAdmin(listener: FastifyInstance, key: Secret, sessions: 
       log.warn({ by: Object.keys(query), ended, audit: 'admin_ended_sessions' }, 'an operator ended sessions');
       return { ended };
     });
-    scope.setErrorHandler(async (_error, _request, reply) =>
-      reply.code(503).header('retry-after', '1').send({ error: 'the session store can’t be asked' }),
-    );
+    scope.setErrorHandler(async (error: FastifyError, _request, reply) => {
+      if (error instanceof StoreUnavailableError)
+        return reply
+          .code(503)
+          .header('retry-after', '1')
+          .send({ error: 'the session store can’t be asked: try again' });
+      const { statusCode = 500 } = error;
+      if (statusCode < 500) return reply.code(statusCode).send({ error: 'the request could not be understood' });
+      log.error({ fault: describeError(error) }, 'unexpected error of the admin API');
+      return reply.code(500).send({ error: 'something went wrong: see the log' });
+    });
   });
 }
 
 const advice = { error: 'say whose: ?iss=…&sub=…, ?iss=…&sid=…, or ?frontend=…' };
 
-function isAdmin({ headers }: FastifyRequest, expected: Buffer): boolean {
-  const sent = Buffer.from(headers.authorization ?? '');
-  return sent.length === expected.length && timingSafeEqual(sent, expected);
+function isAdmin({ headers }: FastifyRequest, key: Secret): boolean {
+  const [, sent] = /^Bearer ([\w+/=-]+)$/i.exec(headers.authorization ?? '') ?? [];
+  return sent !== undefined && isServerKey(key, sent);
 }
 
 /** All sessions of everything is never meant: a forgotten parameter must not log everybody out. */

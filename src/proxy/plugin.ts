@@ -6,6 +6,7 @@ import type { Secret } from '../config/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { BodyTooLarge, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { loggablePath } from '../ops/logging.ts';
+import { watchSession } from '../session/watch.ts';
 import { authorize } from './authorize.ts';
 import { discardBody, forward } from './forward.ts';
 import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
@@ -168,16 +169,9 @@ function isEventStream(headers: string[]): boolean {
 }
 
 /** A stream was authorized once and would go on for ever: it ends with its session, and when this process stops. */
-function bindToSession({ channel, streams }: FrontendContext, handle: string, response: ServerResponse): void {
-  const cut = () => response.destroy();
-  const stopListening = channel.listen(handle, ({ kind }) => {
-    if (kind === 'ended') cut();
-  });
-  const leave = streams.enter(handle, cut);
-  response.once('close', () => {
-    stopListening();
-    leave();
-  });
+function bindToSession(context: FrontendContext, handle: string, response: ServerResponse): void {
+  const stop = watchSession(context, handle, `api/${handle}`, { onEnd: () => response.destroy() });
+  response.once('close', stop);
 }
 
 /** A redirect to the upstream's own address would lead browsers nowhere, or past us (PX16). */

@@ -1,13 +1,16 @@
 /** Why a session is over; told to the SPA and the logs. */
-export type EndReason =
-  | 'logout'
-  | 'back-channel-logout'
-  | 'front-channel-logout'
-  | 'admin'
-  | 'replaced'
-  | 'revoked-by-user'
-  | 'evicted'
-  | 'refresh-rejected';
+export type EndReason = (typeof endReasons)[number];
+
+const endReasons = [
+  'logout',
+  'back-channel-logout',
+  'front-channel-logout',
+  'admin',
+  'replaced',
+  'revoked-by-user',
+  'evicted',
+  'refresh-rejected',
+] as const;
 
 /** What happens to a session, on whichever replica. */
 export type SessionEvent =
@@ -81,7 +84,7 @@ export function createSessionChannel(log: ChannelLog, transport?: Transport): Se
 function parseEvent(text: string): SessionEvent | undefined {
   try {
     const event = JSON.parse(text) as SessionEvent;
-    const isKnown = event.kind === 'ended' || event.kind === 'claims_changed';
+    const isKnown = event.kind === 'claims_changed' || (event.kind === 'ended' && endReasons.includes(event.reason));
     return isKnown && typeof event.handle === 'string' ? event : undefined;
   } catch {
     return undefined;

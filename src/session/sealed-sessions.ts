@@ -27,13 +27,18 @@ export interface SealedSessions {
   use(id: string): Promise<Session | undefined>;
   /** The same without noting that it was used: a check by a poll keeps nothing alive (SE8). */
   peek(id: string): Promise<Session | undefined>;
+  /** How a live session stands, without its id and without opening it: for connections that stay open. */
+  look(handle: string): Promise<SessionTimes | undefined>;
   acquire(session: Session, owner: string, leaseMs: number): Promise<AcquiredSession>;
   /** `endsAt`: the provider wants the session over by then (epoch seconds). */
   commit(session: Session, owner: string, tokens: string, identity: Identity, endsAt?: number): Promise<Committed>;
   fail(session: Session, owner: string, backoffMs: number): Promise<void>;
   /** Ends a session for good and tells all replicas. With `expectedGeneration` only if nobody refreshed it meanwhile. */
   end(handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended>;
-  /** Ends the sessions of a provider session and/or subject that began before `before`; returns how many. */
+  /**
+   * Ends the sessions of a provider session and/or subject; returns how many. `before`: only those whose login was
+   * before that instant of the provider's clock.
+   */
   endAll(whose: Whose, reason: EndReason, before?: number): Promise<number>;
   /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
   list(whose: Whose): Promise<ListedSession[]>;
@@ -41,6 +46,9 @@ export interface SealedSessions {
 
 /** At one issuer; with both, both must match (Back-Channel Logout §2.7). Or everybody's of this frontend. */
 export type Whose = { issuer: string; sid?: string; subject?: string } | 'everybody';
+
+/** Instants are epoch seconds on the store's clock. */
+export type SessionTimes = Pick<StoredSession, 'generation' | 'expiresAt' | 'lastSeenAt' | 'now'>;
 
 /** What the inventory knows of a session. */
 export interface ListedSession {
@@ -107,6 +115,13 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     if (ended.kind === 'ended') channel.publish({ kind: 'ended', handle, reason });
     return ended;
   };
+  /** The login on the provider's own clock, so that a provider whose clock is behind still logs its users out. */
+  const beganAt = async (handle: string): Promise<number> => {
+    const stored = await store.read(handle);
+    const identity = stored && open(keys.identity, stored.identity, identityContext(handle));
+    if (stored === undefined || identity === undefined) return Number.NEGATIVE_INFINITY;
+    return (JSON.parse(identity) as Identity).issuedAt ?? stored.createdAt;
+  };
   const peek = async (id: string) => openStored(id, await store.read(hashId(id)));
 
   return {
@@ -132,6 +147,10 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return session;
     },
     peek,
+    async look(handle) {
+      const stored = await store.read(handle);
+      return stored !== undefined && sessionState(stored, lifetimes) === 'active' ? stored : undefined;
+    },
     async acquire(session, owner, leaseMs) {
       const answer = await store.acquire(session.handle, session.generation, owner, leaseMs);
       if (answer.kind !== 'acquired' && answer.kind !== 'newer') return answer;
@@ -150,12 +169,10 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     },
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
     end,
-    async endAll(whose, reason, before = Number.POSITIVE_INFINITY) {
+    async endAll(whose, reason, before) {
       let count = 0;
       for (const handle of await handlesOf(whose)) {
-        const stored = await store.read(handle);
-        // A logout token that is replayed must not end a session that began after it was made (L-2).
-        if (stored !== undefined && stored.createdAt > before) continue;
+        if (before !== undefined && (await beganAt(handle)) > before) continue;
         if ((await end(handle, reason)).kind === 'ended') count++;
       }
       return count;

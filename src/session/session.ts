@@ -11,6 +11,8 @@ export interface Identity {
   acr?: string;
   /** Nonce of the login: a refreshed ID token may repeat it, and no other (Core §12.2). */
   nonce?: string;
+  /** When the ID token of the login was made, epoch seconds of the provider's clock. */
+  issuedAt?: number;
   /** Browser and system of the login, coarsely, for the session inventory. */
   device?: string;
 }

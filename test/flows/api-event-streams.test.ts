@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import { afterEach, expect, it } from 'vitest';
+import { createGate, logOut } from '../support/api-calls.ts';
+import type { Browser } from '../support/browser.ts';
+import { type Respond, serverSentEvents } from '../support/echo-upstream/answers.ts';
+import { logOutByProvider } from '../support/logout-token.ts';
+import { startTimedWorld } from '../support/timed-world.ts';
+import { until } from '../support/wait.ts';
+import { type ConfigData, startWorld, type World } from '../support/world.ts';
+
+// Event streams that an API sends through the proxy: authorized once, and endless.
+
+let world: World;
+afterEach(() => world.stop());
+
+const csrf = { 'x-csrf': '1' };
+const beatFast = (data: ConfigData) => Object.assign(data.session, { idleTimeout: '8s' }); // a beat of 400 ms
+
+/** The same session through the other replica. */
+function onReplica(index: number, browser: Browser): Browser {
+  const other = world.browser(index);
+  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
+  return other;
+}
+
+async function* endless() {
+  for (;;) {
+    yield 'tick';
+    await new Promise((resolve) => setTimeout(resolve, 20).unref());
+  }
+}
+const tick: Respond = (request, socket) => serverSentEvents(endless())(request, socket);
+const openTicks = async (browser: Browser) => {
+  const stream = await browser.open('/api/orders/ticks', { headers: csrf });
+  await stream.readUntil((text) => text.includes('tick'));
+  return stream;
+};
+
+it('SSE of an API is cut on every replica when the session ends, others go on', async () => {
+  world = await startWorld({ replicas: 2 });
+  world.upstream.respond = tick;
+  const browser = await world.loggedIn('alice');
+  const streams = [await openTicks(browser), await openTicks(onReplica(1, browser))];
+  const other = await openTicks(await world.loggedIn('bob'));
+  await logOut(browser);
+  expect(await Promise.all(streams.map(({ ended }) => ended))).toEqual(['aborted', 'aborted']);
+  const before = other.receivedBytes();
+  await until(() => other.receivedBytes() > before, { message: 'more ticks for bob' });
+  other.abort();
+});
+
+it('SSE of an API is cut when the session ended before the API answered', async () => {
+  world = await startWorld({ config: beatFast });
+  const gate = createGate();
+  world.upstream.respond = async (request, socket) => {
+    await gate.opened;
+    await tick(request, socket);
+  };
+  const browser = await world.loggedIn();
+  const opening = browser.open('/api/orders/ticks', { headers: csrf });
+  await until(() => world.upstream.requests.length === 1);
+  await logOut(browser);
+  gate.open();
+  expect(await (await opening).ended).toBe('aborted');
+});
+
+it('SSE of an API is cut when the session runs out', async () => {
+  world = await startTimedWorld({ config: beatFast });
+  world.upstream.respond = tick;
+  const stream = await openTicks(await world.loggedIn());
+  world.clock.advance(8000);
+  expect(await stream.ended).toBe('aborted');
+});
+
+it('SSE of an API is cut by every other kind of logout too', async () => {
+  const adminKey = randomBytes(32).toString('hex');
+  world = await startWorld({ replicas: 2, config: (data) => Object.assign(data.ops, { adminKey }) });
+  world.upstream.respond = tick;
+  const issuer = encodeURIComponent(world.provider.issuer);
+  const kinds: Record<string, (browser: Browser, sid: string) => Promise<unknown>> = {
+    'back-channel': (_browser, sid) => logOutByProvider(world, { sid, sub: null }),
+    'front-channel': (_browser, sid) => world.browser().navigate(`/bff/frontchannel-logout?iss=${issuer}&sid=${sid}`),
+    admin: (_browser, sid) =>
+      world.app.ops.inject({
+        method: 'DELETE',
+        url: `/admin/sessions?iss=${issuer}&sid=${sid}`,
+        headers: { authorization: `Bearer ${adminKey}` },
+      }),
+    everywhere: (browser) => browser.fetch('/bff/sessions', { method: 'DELETE', headers: csrf }),
+    'another login': (browser) => browser.login('/'),
+  };
+  for (const [kind, end] of Object.entries(kinds)) {
+    const sid = `sid-${kind.replaceAll(' ', '-')}`;
+    world.provider.nextLogin({ sub: kind, sid });
+    const browser = world.browser();
+    await browser.login('/');
+    const stream = await openTicks(onReplica(1, browser));
+    await end(browser, sid);
+    expect(await stream.ended, kind).toBe('aborted');
+  }
+});

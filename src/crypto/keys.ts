@@ -63,7 +63,7 @@ export function hashId(...parts: string[]): string {
  */
 export function isServerKey(key: Secret, sent: string): boolean {
   const expected = Buffer.from(key.reveal(), 'base64');
-  const bytes = Buffer.from(sent, /^[0-9a-f]{64,}$/i.test(sent) ? 'hex' : 'base64');
+  const bytes = Buffer.from(sent, /^([0-9a-f]{2}){32,}$/i.test(sent) ? 'hex' : 'base64');
   return bytes.length === expected.length && timingSafeEqual(bytes, expected);
 }
 

@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { call } from '../support/api-calls.ts';
+import type { Page } from '../support/browser/page.ts';
+import type { Browser } from '../support/browser.ts';
+import { isLoggedIn } from '../support/login-steps.ts';
+import { startWorld, type World } from '../support/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld({ replicas: 2 });
+});
+afterAll(() => world.stop());
+beforeEach(() => world.provider.reset());
+
+async function loggedIn(sub: string, sid: string): Promise<Browser> {
+  world.provider.nextLogin({ sub, sid });
+  const browser = world.browser();
+  await browser.login('/');
+  expect(await isLoggedIn(browser)).toBe(true);
+  return browser;
+}
+
+/** The provider's page has our page in a frame, in a browser that sends no cookie to frames of other sites. */
+function frame(query: string, replica = 0): Promise<Page> {
+  const url = `/bff/frontchannel-logout${query}`;
+  return world.browser(replica).crossSite(url, { from: world.provider.issuer, kind: 'iframe' });
+}
+
+const query = (sid: string, iss = world.provider.issuer) => `?${new URLSearchParams({ iss, sid })}`;
+
+function onReplica(index: number, browser: Browser): Browser {
+  const other = world.browser(index);
+  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
+  return other;
+}
+
+describe('L-7 front-channel logout', () => {
+  it('L-7 ends the session of iss and sid on every replica, without any cookie', async () => {
+    const [gone, other] = [await loggedIn('alice', 'sid-gone'), await loggedIn('alice', 'sid-other')];
+    const page = await frame(query('sid-gone'), 1);
+    expect(page.status).toBe(200);
+    expect(page.hops[0]?.requestHeaders.cookie).toBeUndefined();
+    for (const replica of [0, 1]) expect((await call(onReplica(replica, gone))).status).toBe(401);
+    expect((await call(other)).status).toBe(200);
+  });
+
+  it('L-7 does nothing unless iss and sid are there once, whole and ours', async () => {
+    const browser = await loggedIn('alice', 'sid-kept');
+    const iss = encodeURIComponent(world.provider.issuer);
+    const queries = [
+      '',
+      `?iss=${iss}`,
+      '?sid=sid-kept',
+      query('sid-kept', 'https://evil.example'),
+      query('sid-kept', `${world.provider.issuer}/`),
+      query('sid-kept', world.provider.issuer.toUpperCase()),
+      query(''),
+      query('sid-foreign'),
+      query('sid-kep'),
+      query('*'),
+      query('SID-KEPT'),
+      query('x'.repeat(256)),
+      `?iss=${iss}&sid[]=sid-kept`,
+      `?iss=${iss}&sid=sid-kept&sid=sid-kept`,
+      `?iss=${iss}&iss=${iss}&sid=sid-kept`,
+      `?iss=${iss}&sub=alice`,
+    ];
+    for (const each of queries) expect((await frame(each)).status, each).toBe(200);
+    expect((await call(browser)).status).toBe(200);
+  });
+
+  it('L-7 goes by sid, not by the cookie of the browser it runs in', async () => {
+    const browser = await loggedIn('bob', 'sid-bob');
+    await loggedIn('alice', 'sid-alice');
+    const value = browser.cookie('cloakroom')?.value;
+    browser.setCookie(`cloakroom=${value}; Path=/; SameSite=None; Secure`, { force: true });
+    const page = await browser.crossSite(`/bff/frontchannel-logout${query('sid-alice')}`, {
+      from: world.provider.issuer,
+      kind: 'iframe',
+    });
+    expect(page.hops[0]?.requestHeaders.cookie).toContain('cloakroom=');
+    expect(page.setCookies).toEqual([]);
+    expect((await call(browser)).status).toBe(200);
+  });
+
+  it('LO12 revokes nothing: anybody who knows a sid may call it', async () => {
+    const browser = await loggedIn('alice', 'sid-unrevoked');
+    await frame(query('sid-unrevoked'));
+    expect((await call(browser)).status).toBe(401);
+    expect(world.provider.requestsTo('revocation')).toEqual([]);
+    expect(world.provider.refreshFamilies().every(({ revoked }) => !revoked)).toBe(true);
+  });
+
+  it('L-7 may be framed by the issuer’s origin alone, and is kept by nobody', async () => {
+    for (const each of [query('sid-x'), '', query('x', 'https://evil.example')]) {
+      const page = await frame(each);
+      const policy = page.header('content-security-policy');
+      expect(policy).toBe(`default-src 'none'; frame-ancestors ${new URL(world.provider.issuer).origin}`);
+      expect(page.header('x-frame-options')).toBeUndefined();
+      expect(page.header('cache-control')).toBe('no-store');
+      expect(page.header('x-content-type-options')).toBe('nosniff');
+      expect(page.header('clear-site-data')).toBeUndefined(); // it would log out whatever this browser has now (LO14)
+      expect(page.setCookies).toEqual([]);
+      expect(page.text).not.toContain('sid');
+    }
+  });
+
+  it('L-7 is the only page of ours that may be framed', async () => {
+    const browser = await loggedIn('alice', 'sid-frames');
+    for (const path of ['/bff/session', '/bff/login', '/bff/logout', '/bff/sessions', '/bff/nothing', '/bff']) {
+      const page = await browser.fetch(path);
+      expect(page.header('content-security-policy'), path).toContain("frame-ancestors 'none'");
+      expect(page.header('x-frame-options'), path).toBe('DENY');
+    }
+    const other = await browser.fetch(`/bff/frontchannel-logout${query('sid-frames')}`, { method: 'POST' });
+    expect([other.status, other.header('x-frame-options')]).toEqual([405, 'DENY']);
+    expect(await isLoggedIn(browser)).toBe(true);
+  });
+});

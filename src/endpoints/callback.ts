@@ -142,6 +142,8 @@ async function startSession(
   const tokenSet = buildTokenSet(response, now, tokenDefaults);
   const endsAt = hardEnd(response, now, claims);
   try {
+    // Over before it began: a session of no length would send the browser round in circles.
+    if (endsAt !== undefined && endsAt <= now) throw problem(LoginRefused);
     // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
     if (request.session.current !== undefined) {
       await sessions.end(request.session.current.handle, 'replaced');

@@ -182,6 +182,11 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     const tokens = serializeTokenSet(tokenSet);
     const endsAt = hardEnd(response, session.now, claims);
     const expiresAt = Math.min(session.expiresAt, endsAt ?? Number.POSITIVE_INFINITY);
+    if (expiresAt <= session.now) {
+      // The provider says that it is over (SE2): these tokens are used by nobody.
+      if (tokenSet.refreshToken !== undefined) revoke(tokenSet.refreshToken);
+      return endUnlessMoved(session, { owner, leasedUntil }, 'over');
+    }
     const next: Session = { ...session, generation: session.generation + 1, tokens, identity, expiresAt };
     const committed = await commitUntil(leasedUntil, () => sessions.commit(session, owner, tokens, identity, endsAt));
     switch (committed) {

@@ -12,9 +12,11 @@ import type { SealedSessions } from '../session/sealed-sessions.ts';
 import { buildIdentity, type Session } from '../session/session.ts';
 import {
   commitUntil,
+  createQueue,
   isMalformedRefusal,
   isOutcomeUnknown,
   type Lease,
+  type LeaseLost,
   type RefreshOutcome,
   rejected,
   untilAnswered,
@@ -63,12 +65,19 @@ const commitBudgetMs = 2000;
 const pauseMarginMs = 3000;
 const misconfiguredBackoffMs = 30_000;
 const longestBackoffMs = 30_000;
+/**
+ * Refreshes at a time in this process. They queue before they take the lease: in the queue of the connections (64, see
+ * oidc/call.ts) the time limit of the call would run, end it right after it was sent, and lose the rotation (T119). What
+ * is left of the connections is for logins.
+ */
+const refreshesAtOnce = 48;
 
 /** One refresh token, one user of it at a time, over all replicas. The rules and their reasons: docs/sessions-and-tokens.md. */
 export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCoordinator {
   const { frontend, sessions, server, defaults, log, metrics } = options;
   const flights = new Map<string, Promise<RefreshOutcome>>();
   const background = new Set<Promise<unknown>>();
+  const inTurn = createQueue(refreshesAtOnce);
   let failuresInARow = 0;
   let nextFailureCountsAt = 0;
 
@@ -96,34 +105,42 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   /** Steps 1 and 2: take the lease for this generation, or follow whoever has it. */
   async function fly(session: Session): Promise<RefreshOutcome> {
     const giveUpAt = performance.now() + options.waitMs;
-    for (let owner = randomUUID(); ; ) {
-      const leasedUntil = performance.now() + leaseMs;
-      const answer = await untilAnswered(leasedUntil, () => sessions.acquire(session, owner, leaseMs));
-      switch (answer.kind) {
-        case 'acquired': {
-          const outcome = await hold(answer.session, { owner, leasedUntil });
-          if (outcome.kind !== 'lease-lost') return outcome;
-          // What is left of it would only keep others waiting. Under the old name it would look like a new one.
-          await untilAnswered(leasedUntil, () => sessions.fail(session, owner, 0));
-          owner = randomUUID();
-          break;
-        }
-        case 'newer':
-          count('by-another');
-          return { kind: 'refreshed', session: answer.session };
-        case 'gone':
-          return { kind: 'ended' };
-        case 'backoff':
-          return { kind: 'unavailable', retryAfterMs: answer.retryAfterMs };
-        case 'busy':
-          if (performance.now() >= giveUpAt) return { kind: 'unavailable', retryAfterMs: 1000 };
-          await pause(Math.min(20 + Math.random() * 60, Math.max(answer.retryAfterMs, 1)));
+    for (;;) {
+      const outcome = await inTurn(() => attempt(session));
+      if (outcome.kind === 'lease-lost') continue;
+      if (outcome.kind !== 'busy') return outcome;
+      if (performance.now() >= giveUpAt) return { kind: 'unavailable', retryAfterMs: 1000 };
+      await pause(Math.min(20 + Math.random() * 60, Math.max(outcome.retryAfterMs, 1)));
+    }
+  }
+
+  async function attempt(
+    session: Session,
+  ): Promise<RefreshOutcome | LeaseLost | { kind: 'busy'; retryAfterMs: number }> {
+    const lease: Lease = { owner: randomUUID(), leasedUntil: performance.now() + leaseMs };
+    const answer = await untilAnswered(lease.leasedUntil, () => sessions.acquire(session, lease.owner, leaseMs));
+    switch (answer.kind) {
+      case 'acquired': {
+        const outcome = await hold(answer.session, lease);
+        // What is left of it would only keep others waiting.
+        if (outcome.kind === 'lease-lost')
+          await untilAnswered(lease.leasedUntil, () => sessions.fail(session, lease.owner, 0));
+        return outcome;
       }
+      case 'newer':
+        count('by-another');
+        return { kind: 'refreshed', session: answer.session };
+      case 'gone':
+        return { kind: 'ended' };
+      case 'backoff':
+        return { kind: 'unavailable', retryAfterMs: answer.retryAfterMs };
+      case 'busy':
+        return { kind: 'busy', retryAfterMs: answer.retryAfterMs };
     }
   }
 
   /** Step 3: we hold the lease, and `session` was read inside it (RF5). */
-  async function hold(session: Session, lease: Lease): Promise<RefreshOutcome | { kind: 'lease-lost' }> {
+  async function hold(session: Session, lease: Lease): Promise<RefreshOutcome | LeaseLost> {
     const tokens = parseTokenSet(session.tokens);
     const { refreshToken } = tokens;
     if (refreshToken === undefined) return endUnlessMoved(session, lease, 'no-refresh-token');

@@ -19,6 +19,11 @@ export interface Lease {
   leasedUntil: number;
 }
 
+/** The lease was over before its holder had sent anything. */
+export interface LeaseLost {
+  kind: 'lease-lost';
+}
+
 export const rejected: Refreshed = { kind: 'failed', fault: { kind: 'rejected' } };
 
 /**
@@ -78,4 +83,21 @@ export async function withinBudget(flight: Promise<RefreshOutcome>, waitMs: numb
   } finally {
     timer.abort();
   }
+}
+
+/** Runs at most so many at a time; all others wait for their turn. */
+export function createQueue(most: number): <T>(work: () => Promise<T>) => Promise<T> {
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  return async (work) => {
+    if (running < most) running++;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) running--;
+      else next(); // takes over this place
+    }
+  };
 }

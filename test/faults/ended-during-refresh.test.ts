@@ -1,16 +1,21 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest';
+import type { LogoutTokenOptions } from '../support/evil-provider.ts';
 import { observe } from '../support/fault-table.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
-import type { Answer, Person } from '../support/fleet-client.ts';
+import type { Person } from '../support/fleet-client.ts';
 import { isScript } from '../support/redis-scripts.ts';
 import { until } from '../support/wait.ts';
 
 // T118: a session is ended on one replica while another one refreshes it, paused at each step of its way.
 
+const adminKey = randomBytes(32).toString('base64url');
+
 let fleet: Fleet;
 beforeAll(async () => {
   fleet = await startFleet({
-    config: ({ session }) => {
+    config: ({ session, ops }) => {
+      ops.adminKey = adminKey;
       session.redis.commandTimeout = '20s'; // a command that is held is not a Redis that hangs
     },
   });
@@ -36,9 +41,41 @@ const steps: Record<string, () => Paused> = {
   'when it has committed': () => fleet.replica(0).redis.hold(isScript('commit'), 'reply'),
 };
 
-/** Every way to end a session, from replica 1. */
-const ends: Record<string, (person: Person) => Promise<Answer>> = {
-  'POST /bff/logout': (person) => fleet.logout(person, 1),
+/** Here no refresh runs whose result could be lost: the refresh token lies sealed in the record that is deleted. */
+const untouched = ['before it takes the lease', 'when it has committed'];
+
+interface End {
+  /** Ends the session from replica 1. */
+  by(person: Person): Promise<{ status: number }>;
+  /** The browser brings the key to the tokens along; all others can't revoke what only a running refresh can see. */
+  revokesStored: boolean;
+}
+
+const query = (parameters: Record<string, string | undefined>) =>
+  new URLSearchParams({ iss: fleet.provider.issuer, ...(parameters as Record<string, string>) }).toString();
+const sidOf = ({ sub }: Person) => fleet.provider.refreshFamilies().find(({ login }) => login.sub === sub)?.login.sid;
+const backchannel = (options: LogoutTokenOptions) =>
+  fleet.client.send(fleet.replica(1).port, '/bff/backchannel-logout', {
+    method: 'POST',
+    form: `logout_token=${fleet.provider.logoutToken(options)}`,
+  });
+const admin = (parameters: Record<string, string | undefined>) =>
+  fetch(`http://127.0.0.1:${fleet.replica(1).opsPort}/admin/sessions?${query(parameters)}`, {
+    method: 'DELETE',
+    headers: { authorization: `Bearer ${adminKey}` },
+  });
+
+const ends: Record<string, End> = {
+  'POST /bff/logout': { by: (person) => fleet.logout(person, 1), revokesStored: true },
+  'back-channel logout by sid': { by: () => backchannel({ sub: null }), revokesStored: false },
+  'back-channel logout by sub': { by: () => backchannel({ sid: null }), revokesStored: false },
+  'front-channel logout': {
+    by: (person) =>
+      fleet.client.send(fleet.replica(1).port, `/bff/frontchannel-logout?${query({ sid: sidOf(person) })}`),
+    revokesStored: false,
+  },
+  'admin by sub': { by: ({ sub }) => admin({ sub }), revokesStored: false },
+  'admin by sid': { by: (person) => admin({ sid: sidOf(person) }), revokesStored: false },
 };
 
 const cases = Object.keys(ends).flatMap((end) => Object.keys(steps).map((step) => ({ end, step })));
@@ -49,14 +86,17 @@ describe('T118 a session that ends during its refresh', () => {
     const paused = (steps[step] as () => Paused)();
     const refresh = fleet.refresh(person, 0);
     await paused.reached;
-    const ended = await (ends[end] as (person: Person) => Promise<Answer>)(person);
+    const { by, revokesStored } = ends[end] as End;
+    const ended = await by(person);
     const deadAtOnce = (await fleet.session(person, 2)).authenticated;
     paused.release();
     await refresh;
 
     const [family] = fleet.provider.refreshFamilies();
     const newest = [...(family?.valid ?? [])].at(-1) ?? '';
-    await until(() => fleet.provider.revoked.includes(newest), { message: 'the newest refresh token to be revoked' });
+    const isRevoked = () => fleet.provider.revoked.includes(newest);
+    const mustBeRevoked = revokesStored || !untouched.includes(step);
+    if (mustBeRevoked) await until(isRevoked, { message: 'the newest refresh token to be revoked' });
     const answers = await Promise.all(fleet.replicas.map((_, index) => fleet.call(person, index)));
     const keys = await fleet.keys();
     observe({
@@ -68,8 +108,7 @@ describe('T118 a session that ends during its refresh', () => {
         'calls on 4 replicas': answers.map(({ status }) => status).join(),
         'session keys': keys.filter(({ key }) => /:[sl]$/.test(key)).length,
         'keys without end': keys.filter(({ pttl }) => pttl === -1).length,
-        'newest refresh token revoked': fleet.provider.revoked.includes(newest),
-        'family revoked': family?.revoked,
+        'newest refresh token revoked': isRevoked(),
         reuse: fleet.provider.reuseDetected(),
       },
       expected: {
@@ -78,8 +117,7 @@ describe('T118 a session that ends during its refresh', () => {
         'calls on 4 replicas': '401,401,401,401',
         'session keys': 0,
         'keys without end': 0,
-        'newest refresh token revoked': true,
-        'family revoked': true,
+        'newest refresh token revoked': mustBeRevoked,
         reuse: 0,
       },
     });

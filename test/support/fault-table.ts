@@ -35,11 +35,29 @@ export function between(least: number, most: number): unknown {
   return new Range(least, most);
 }
 
+/** One of these values. */
+export function oneOf(...values: unknown[]): unknown {
+  return new OneOf(values);
+}
+
 /** Answers by status: `{ 200: 400 }`. */
 export function statuses(answers: { status: number }[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1;
   return counts;
+}
+
+class OneOf {
+  readonly values: unknown[];
+  constructor(values: unknown[]) {
+    this.values = values;
+  }
+  asymmetricMatch(value: unknown): boolean {
+    return this.values.includes(value);
+  }
+  toString(): string {
+    return this.values.join(' or ');
+  }
 }
 
 class Range {
@@ -62,7 +80,7 @@ class Range {
 
 function shortly(facts: Record<string, unknown>): string {
   const text = (value: unknown): string =>
-    typeof value === 'object' && value !== null && !(value instanceof Range)
+    typeof value === 'object' && value !== null && !(value instanceof Range || value instanceof OneOf)
       ? Object.entries(value)
           .map(([key, each]) => `${each}×${key}`)
           .join(' ') || 'none'

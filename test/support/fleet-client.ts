@@ -22,7 +22,7 @@ export interface FleetClient {
   send(
     port: number,
     path: string,
-    options?: { method?: string; cookie?: string; navigation?: boolean; signal?: AbortSignal },
+    options?: { method?: string; cookie?: string; navigation?: boolean; signal?: AbortSignal; form?: string },
   ): Promise<Answer>;
   /** Logs a new person in on this port. */
   login(port: number, sub?: string): Promise<Person>;
@@ -36,13 +36,18 @@ export function createFleetClient(origin: string, provider: EvilProvider): Fleet
   let count = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
-  const send: FleetClient['send'] = async (port, path, { method = 'GET', cookie, navigation = false, signal } = {}) => {
+  const send: FleetClient['send'] = async (
+    port,
+    path,
+    { method = 'GET', cookie, navigation = false, signal, form } = {},
+  ) => {
     const before = performance.now();
     const response = await agent.request({
       origin: `http://127.0.0.1:${port}`,
       path,
       method: method as 'GET',
       signal: signal ?? null,
+      body: form ?? null,
       headers: {
         host,
         'sec-fetch-site': 'same-origin',
@@ -50,6 +55,7 @@ export function createFleetClient(origin: string, provider: EvilProvider): Fleet
           ? { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', accept: 'text/html' }
           : { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'x-csrf': '1' }),
         ...(cookie === undefined ? {} : { cookie }),
+        ...(form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
       },
     });
     const text = await response.body.text();

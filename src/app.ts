@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { Config } from './config/config.ts';
+import { hashId } from './crypto/keys.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
@@ -60,7 +61,8 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     metrics,
     log: server.log,
     nowMs,
-    instance: `cloakroom-${randomBytes(4).toString('hex')}`,
+    instance: randomBytes(8).toString('hex'),
+    pseudonym: `cloakroom-${hashId(...config.frontends.map(({ origin, basePath }) => `${origin}${basePath}`)).slice(0, 8)}`,
     isDraining,
   };
   const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));
@@ -129,6 +131,8 @@ function createServer(config: Config, logStream: Writable | undefined): FastifyI
     // Absolute-form targets: the authority replaces Host, and then nothing more is different about them (PX10).
     rewriteUrl(request) {
       const split = splitAbsoluteForm(request.url ?? '/');
+      // Host names have no case; the router compares them as text.
+      if (request.headers.host !== undefined) request.headers.host = request.headers.host.toLowerCase();
       if (split === undefined) return request.url ?? '/';
       request.headers.host = split[0].toLowerCase();
       return split[1];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, secret, url } from './values.ts';
+import { duration, oneYear, secret, url } from './values.ts';
 
 const loginParameter = z
   .array(z.string().min(1))
@@ -66,7 +66,11 @@ export const authorizationServer = z.strictObject({
   acrValues: z.array(z.string().min(1)).prefault([]).meta({
     description: 'Authentication context classes to ask for; the `acr` of the ID token must then be one of them.',
   }),
-  maxAge: duration('The login asks for an authentication no older than this and refuses an older one.').optional(),
+  maxAge: duration(
+    'The login asks for an authentication no older than this and refuses an older one.',
+    0,
+    oneYear,
+  ).optional(),
   pushedAuthorizationRequests: z
     .enum(['auto', 'always', 'never'])
     .prefault('auto')
@@ -90,7 +94,7 @@ export const authorizationServer = z.strictObject({
     .prefault([])
     .meta({ description: 'Audiences that an ID token may name besides `clientId`.' }),
   timeout: duration('How long one call to the authorization server may take.').prefault('5s'),
-  clockTolerance: duration('How far the authorization server’s clock may differ.').prefault('10s'),
+  clockTolerance: duration('How far the authorization server’s clock may differ.', 0).prefault('10s'),
   revokeOnLogout: z
     .boolean()
     .prefault(true)
@@ -105,7 +109,7 @@ export const authorizationServer = z.strictObject({
   }),
   postLogoutPath: z
     .string()
-    .startsWith('/')
+    .regex(/^\/(?![/\\])[\x21-\x7e]*$/, 'must be a path of this site, such as /')
     .prefault('/')
     .meta({ description: 'Path under `publicUrl` that is registered as `post_logout_redirect_uri`.' }),
   caFile: z

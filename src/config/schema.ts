@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { api } from './api-schema.ts';
 import { authorizationServer } from './authorization-server-schema.ts';
-import { duration, secret, serverKey, url } from './values.ts';
+import { duration, oneYear, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
 
@@ -74,8 +74,10 @@ const session = z.strictObject({
     description:
       'Server keys, newest first. The first signs cookies and seals records; all of them are accepted, so that a key is rotated by putting a new one in front.',
   }),
-  idleTimeout: duration('A session that no request used for this long is over.').prefault('30m'),
-  absoluteTimeout: duration('A session is over this long after the login, however busy.').prefault('10h'),
+  idleTimeout: duration('A session that no request used for this long is over.', 1000, oneYear).prefault('30m'),
+  absoluteTimeout: duration('A session is over this long after the login, however busy.', 1000, oneYear).prefault(
+    '10h',
+  ),
   perUser: z
     .strictObject({
       max: z.number().int().min(1).optional().meta({
@@ -108,6 +110,7 @@ const session = z.strictObject({
 const tokens = z.strictObject({
   refreshAhead: duration(
     'An access token is refreshed this long before it expires, at most half its life ahead.',
+    0,
   ).prefault('60s'),
   assumedLifetime: duration('Life of an access token whose response names none (RFC 6749 §5.1).').prefault('60s'),
   waitForRefresh: duration(
@@ -221,7 +224,9 @@ export const configSchema = z
       .prefault({}),
     shutdown: z
       .strictObject({
-        delay: duration('After SIGTERM, `/readyz` says 503 this long before connections are refused.').prefault('0s'),
+        delay: duration('After SIGTERM, `/readyz` says 503 this long before connections are refused.', 0).prefault(
+          '0s',
+        ),
         grace: duration('After that, requests and refreshes in flight may take this long.').prefault('30s'),
       })
       .prefault({}),

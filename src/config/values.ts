@@ -1,17 +1,23 @@
 import { z } from 'zod';
 import { Secret } from './secret.ts';
 
+const longestTimer = 24 * 86_400_000;
+/** For what is no timer. */
+export const oneYear = 365 * 86_400_000;
 const millisecondsOf: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const bytesOf: Record<string, number> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
-/** A duration with its unit, `"30s"`. Parsed once, into milliseconds. */
-export const duration = (description: string) =>
+/** A duration with its unit, `"30s"`, at least `least` milliseconds: 0 would switch a limit off, and timers end at 24 days. */
+export const duration = (description: string, least = 1, most = longestTimer) =>
   z
     .string({ error: 'write a duration with its unit, in quotes or bare: 500ms, 30s, 5m, 10h, 7d' })
     .regex(/^\d+(ms|s|m|h|d)$/, 'write a duration as a whole number with its unit: 500ms, 30s, 5m, 10h, 7d')
     .transform((text) => {
       const [, amount, unit] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
       return Number(amount) * (millisecondsOf[unit ?? 'ms'] ?? 1);
+    })
+    .refine((ms) => ms >= least && ms <= most, {
+      error: `must be between ${least < 1000 ? `${least}ms` : `${least / 1000}s`} and ${most / 86_400_000}d: correct the value`,
     })
     .meta({ description, 'x-unit': 'duration' });
 

@@ -97,7 +97,10 @@ export async function callback(
   }
 
   // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
-  await startSession(context, request, transaction, redeemed.response, redeemed.claims);
+  await startSession(context, request, transaction, redeemed.response, redeemed.claims).catch((error: unknown) => {
+    refuse(StoreUnavailable, 'not-started');
+    throw error;
+  });
   renamePending(context, request, reply, name);
   reply.clearCookie(restartCookieName(frontend.cookieName), transactionCookieAttributes(context));
   metrics.logins.inc({ frontend: frontend.name, outcome: 'ok' });
@@ -137,11 +140,12 @@ async function startSession(
   response: TokenResponse,
   claims: IdTokenClaims,
 ): Promise<void> {
-  const { sessions, coordinator, nowMs, tokenDefaults, server } = context;
-  const now = nowMs() / 1000;
-  const tokenSet = buildTokenSet(response, now, tokenDefaults);
-  const endsAt = hardEnd(response, now, claims);
+  const { sessions, store, coordinator, tokenDefaults, server } = context;
+  let isStarted = false;
   try {
+    const now = await store.now(); // the clock by which all replicas judge the token (T53)
+    const tokenSet = buildTokenSet(response, now, tokenDefaults);
+    const endsAt = hardEnd(response, now, claims);
     // Over before it began: a session of no length would send the browser round in circles.
     if (endsAt !== undefined && endsAt <= now) throw problem(LoginRefused);
     // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
@@ -165,11 +169,10 @@ async function startSession(
     );
     if (session === undefined) throw problem(StoreUnavailable);
     request.session.current = session;
-  } catch (error) {
+    isStarted = true;
+  } finally {
     // Nobody will ever use these tokens (T23).
-    if (request.session.current === undefined && tokenSet.refreshToken !== undefined)
-      coordinator.revoke(tokenSet.refreshToken);
-    throw error;
+    if (!isStarted && response.refreshToken !== undefined) coordinator.revoke(response.refreshToken);
   }
 }
 

@@ -23,8 +23,10 @@ export interface Shared {
   log: FastifyBaseLogger;
   /** Epoch milliseconds. */
   nowMs: () => number;
-  /** Names this process in records and in `Via`. */
+  /** Names this process in the records that it makes. */
   instance: string;
+  /** Names all replicas together in `Via`: a loop may come back to another one (PX9). */
+  pseudonym: string;
   /** True once the process is on its way out: connections are not kept alive any more. */
   isDraining: () => boolean;
 }
@@ -50,8 +52,8 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
   const { name } = frontend;
   const keys = buildKeyRing(config.session.keys, name);
   const lifetimes = {
-    idleTimeout: config.session.idleTimeout / 1000,
-    absoluteTimeout: config.session.absoluteTimeout / 1000,
+    idleTimeout: Math.ceil(config.session.idleTimeout / 1000),
+    absoluteTimeout: Math.ceil(config.session.absoluteTimeout / 1000),
   };
   const sessions = createSealedSessions({ frontend: name, store, channel, keys, lifetimes, writer: instance });
   const server = createAuthorizationServer(frontend.authorizationServer, {
@@ -62,6 +64,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
   const tokenDefaults = {
     assumedLifetime: config.tokens.assumedLifetime / 1000,
     scope: frontend.authorizationServer.scopes.join(' '),
+    keepIdToken: frontend.authorizationServer.idTokenHint,
   };
   const coordinator = createRefreshCoordinator({
     frontend: name,

@@ -28,7 +28,7 @@ export async function filesPlugin(scope: FastifyInstance, { frontend }: Frontend
     setHeaders(reply, path) {
       for (const [name, value] of headers) reply.header(name, value);
       // Browsers ask whether a page changed; what a bundler named after its content never changes.
-      const isHashed = /[.-][A-Za-z0-9_-]{8,}\.(js|css|woff2?|png|svg|jpg|webp|avif)$/.test(path);
+      const isHashed = /[.-](?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{8,}\.(js|css|woff2?|png|svg|jpg|webp|avif)$/.test(path);
       reply.header('cache-control', isHashed ? 'public, max-age=31536000, immutable' : 'no-cache');
     },
   });

@@ -41,8 +41,7 @@ export async function startAuthorization(
       codeVerifier: oidc.randomPKCECodeVerifier(),
       issuer: config.issuer,
       expectsIss: metadata.authorization_response_iss_parameter_supported === true,
-      acrValues: config.acrValues,
-      ...(config.maxAge === undefined ? {} : { maxAge: Math.ceil(config.maxAge / 1000) }),
+      ...askedStrength(config, extra),
     };
     const parameters = new URLSearchParams({
       ...config.extraParameters,
@@ -54,7 +53,7 @@ export async function startAuthorization(
       code_challenge: await oidc.calculatePKCECodeChallenge(request.codeVerifier),
       code_challenge_method: 'S256',
       ...(config.responseMode === 'form_post' ? { response_mode: 'form_post' } : {}),
-      ...(config.acrValues.length > 0 ? { acr_values: config.acrValues.join(' ') } : {}),
+      ...(request.acrValues.length > 0 ? { acr_values: request.acrValues.join(' ') } : {}),
       ...(request.maxAge === undefined ? {} : { max_age: String(request.maxAge) }),
     });
     for (const resource of config.resources) parameters.append('resource', resource);
@@ -70,6 +69,22 @@ export async function startAuthorization(
   } catch (error) {
     return { kind: 'unavailable', fault: sortFault(error) };
   }
+}
+
+/**
+ * How strong and recent the authentication must be: what the configuration says, else what an allowed parameter asks.
+ * Whatever is asked is verified in the ID token (CB7).
+ */
+function askedStrength(
+  { acrValues, maxAge, extraParameters }: AuthorizationServer['config'],
+  extra: Record<string, string>,
+): Pick<AuthorizationRequest, 'acrValues' | 'maxAge'> {
+  const { acr_values: acr = '', max_age: age = '' } = { ...extraParameters, ...extra };
+  const seconds = maxAge === undefined ? (/^\d{1,9}$/.test(age) ? Number(age) : undefined) : Math.ceil(maxAge / 1000);
+  return {
+    acrValues: acrValues.length > 0 ? acrValues : acr.split(' ').filter(Boolean),
+    ...(seconds === undefined ? {} : { maxAge: seconds }),
+  };
 }
 
 export type AuthorizationResponse =

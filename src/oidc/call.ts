@@ -39,6 +39,7 @@ export function createCaller(timeoutMs: number, caFile?: string): Caller {
     bodyTimeout: timeoutMs,
     connections: 64,
     connect: {
+      rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
       timeout: Math.min(timeoutMs, 3000),
       ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
     },

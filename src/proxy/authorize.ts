@@ -34,7 +34,7 @@ export async function authorize(context: FrontendContext, api: Api, request: Fas
     return {
       kind: 'refused',
       problem: problem(SessionRequired),
-      ...(ticket.kind === 'none' ? {} : { clearCookie: true }),
+      ...(ticket.kind === 'ambiguous' ? { clearCookie: true } : {}),
     };
   }
 
@@ -49,7 +49,8 @@ export async function authorize(context: FrontendContext, api: Api, request: Fas
   }
 
   const session = await sessions.use(ticket.sessionId);
-  if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired), clearCookie: true };
+  // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
+  if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
 
   if (api.token === 'none') return judge(context, api, request, session);
 
@@ -59,7 +60,7 @@ export async function authorize(context: FrontendContext, api: Api, request: Fas
       // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
       return judge(context, api, request, answer.session, answer.accessToken);
     case 'ended':
-      return { kind: 'refused', problem: problem(SessionRequired), clearCookie: true };
+      return { kind: 'refused', problem: problem(SessionRequired) };
     case 'unavailable':
       return { kind: 'refused', problem: problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 }) };
   }

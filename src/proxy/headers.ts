@@ -154,6 +154,8 @@ function connectionOptions(raw: string[]): Set<string> | undefined {
 export interface BrowserHeaderOptions {
   extra: ExtraHeaders;
   cache: boolean;
+  /** A session opened the route: no shared cache may keep the answer (RFC 9111 §3.5). */
+  isPrivate: boolean;
   status: number;
   /** Turns a Location that points at the upstream into one that browsers can follow. */
   rewriteLocation: (location: string) => string;
@@ -173,7 +175,7 @@ export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHe
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'www-authenticate' && !isTokenChallenge(value)) continue;
     if (name === 'content-length' && options.status === 204) continue; // RFC 9110 §8.6
-    headers.push(name, name === 'location' ? options.rewriteLocation(value) : value);
+    headers.push(name, rewritten(name, value, options));
   }
   for (const name of Object.keys(options.replaced)) {
     const value = options.replaced[name];
@@ -184,6 +186,13 @@ export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHe
   if (options.status === 401 || options.status === 403)
     headers.push('proxy-status', `cloakroom; received-status=${options.status}`);
   return headers;
+}
+
+function rewritten(name: string, value: string, { isPrivate, rewriteLocation }: BrowserHeaderOptions): string {
+  if (name === 'location') return rewriteLocation(value);
+  if (name !== 'cache-control' || !isPrivate || /\b(private|no-store)\b/i.test(value)) return value;
+  const kept = value.split(',').filter((directive) => !/^\s*(public|s-maxage\s*=.*)\s*$/i.test(directive));
+  return ['private', ...kept.map((directive) => directive.trim()).filter(Boolean)].join(', ');
 }
 
 /** The trailers for the browser, from undici's raw list. */

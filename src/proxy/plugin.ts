@@ -53,7 +53,7 @@ export async function proxyPlugin(
       reply.header('allow', api.methods.join(', '));
       throw problem(MethodNotAllowed);
     }
-    if (request.headers.via?.includes(context.instance) === true) throw problem(LoopDetected);
+    if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const admission = await authorize(context, api, request);
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
@@ -85,7 +85,7 @@ function buildForwardHandler(
   upstream: Upstream,
   labels: { frontend: string; api: string },
 ) {
-  const { frontend, metrics, instance, isDraining } = context;
+  const { frontend, metrics, pseudonym, isDraining } = context;
   const origin = new URL(api.upstream).origin;
   const forwardExtra = buildExtraHeaders(api.forwardHeaders);
   const returnExtra = buildExtraHeaders(api.returnHeaders);
@@ -111,7 +111,7 @@ function buildForwardHandler(
         'x-forwarded-host': frontend.host,
         'x-forwarded-proto': scheme,
         'x-request-id': request.id,
-        via: `${via === undefined ? '' : `${via}, `}1.1 ${instance}`,
+        via: `${via === undefined ? '' : `${via}, `}1.1 ${pseudonym}`,
       },
     });
     try {
@@ -133,6 +133,7 @@ function buildForwardHandler(
           const built = buildBrowserHeaders(rawHeaders, {
             extra: returnExtra,
             cache: api.cache,
+            isPrivate: request.sessionHandle !== undefined,
             status,
             rewriteLocation,
             replaced: {

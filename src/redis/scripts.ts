@@ -19,7 +19,7 @@ local function snapshot(key)
   return { tostring(nowMs), v[1], v[2], v[3], v[4], v[5], v[6], v[7] }
 end
 local function expireAtEnd(key, lastSeen, idle, absolute)
-  redis.call('EXPIREAT', key, math.min(tonumber(absolute), tonumber(lastSeen) + tonumber(idle)))
+  redis.call('EXPIREAT', key, math.floor(math.min(tonumber(absolute), tonumber(lastSeen) + tonumber(idle))))
 end
 `;
 

@@ -139,6 +139,9 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     async isUsed(marker) {
       return (markers.get(marker) ?? 0) > nowMs();
     },
+    async now() {
+      return nowMs() / 1000;
+    },
     async ping() {},
     async close() {},
   };

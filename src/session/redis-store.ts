@@ -98,6 +98,10 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     async isUsed(marker) {
       return (await askRedis(() => redis.exists(`${keyPrefix}used:${marker}`))) === 1;
     },
+    async now() {
+      const [seconds, microseconds] = await askRedis(() => redis.time());
+      return Number(seconds) + Number(microseconds) / 1e6;
+    },
     async ping() {
       await askRedis(() => redis.ping());
     },

@@ -67,6 +67,8 @@ export interface SessionStore {
   markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
   /** Was it marked within its life? */
   isUsed(marker: string): Promise<boolean>;
+  /** The store's clock, epoch seconds. */
+  now(): Promise<number>;
   /** Throws when the store can't be asked. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -12,6 +12,7 @@ import type { SealedSessions } from '../session/sealed-sessions.ts';
 import { buildIdentity, type Session } from '../session/session.ts';
 import {
   commitUntil,
+  createPauses,
   createQueue,
   isMalformedRefusal,
   isOutcomeUnknown,
@@ -63,8 +64,6 @@ const secondTryAfterMs = 300;
 /** Time to write the result, and for a process that was paused. Milliseconds. */
 const commitBudgetMs = 2000;
 const pauseMarginMs = 3000;
-const misconfiguredBackoffMs = 30_000;
-const longestBackoffMs = 30_000;
 /**
  * Refreshes at a time in this process. They queue before they take the lease: in the queue of the connections (64, see
  * oidc/call.ts) the time limit of the call would run, end it right after it was sent, and lose the rotation (T119). What
@@ -78,8 +77,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   const flights = new Map<string, Promise<RefreshOutcome>>();
   const background = new Set<Promise<unknown>>();
   const inTurn = createQueue(refreshesAtOnce);
-  let failuresInARow = 0;
-  let nextFailureCountsAt = 0;
+  const pauses = createPauses(server.nowMs);
 
   // A lost lease must not lead to a second use of the token while the first is unresolved: so it outlives two calls
   // of the token endpoint with the key set behind each, the pause between, the commit and a pause of the process (RF7).
@@ -157,8 +155,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       }
     }
     if (result.kind === 'refreshed') {
-      failuresInARow = 0;
-      nextFailureCountsAt = 0;
+      pauses.reset();
       if (result.unverified !== undefined)
         log.warn(
           { frontend, reason: result.unverified },
@@ -253,7 +250,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   /** Step 5: nothing is decided. Free the lease and keep others from queueing on a dead server (RF11, RF12). */
   async function backOff(session: Session, { owner, leasedUntil }: Lease, fault: Fault): Promise<RefreshOutcome> {
     count(fault.kind);
-    const backoffMs = backoffFor(fault);
+    const backoffMs = pauses.after(fault);
     const facts = {
       frontend,
       fault: fault.kind,
@@ -267,20 +264,11 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     return { kind: 'unavailable', retryAfterMs: backoffMs };
   }
 
-  function backoffFor(fault: Fault): number {
-    if (fault.kind === 'misconfigured') return misconfiguredBackoffMs;
-    if (fault.kind === 'unavailable' && fault.retryAfterSeconds !== undefined) return fault.retryAfterSeconds * 1000;
-    const base = fault.kind === 'unavailable' && !fault.wasSent ? 1000 : 2000;
-    // A hundred sessions that fail in one outage are one failure: a short outage must not cost them half a minute (T119).
-    const counts = performance.now() >= nextFailureCountsAt;
-    if (counts) failuresInARow++;
-    const backoffMs = Math.min(base * 2 ** Math.min(failuresInARow - 1, 5), longestBackoffMs);
-    if (counts) nextFailureCountsAt = performance.now() + backoffMs;
-    return backoffMs + Math.random() * 250;
-  }
-
   return {
     async refresh(session) {
+      // Nothing to refresh with, and nothing wrong: the session lives as long as its access token does.
+      const { refreshToken, expiresAt } = parseTokenSet(session.tokens);
+      if (refreshToken === undefined && session.now < expiresAt) return { kind: 'refreshed', session };
       const key = `${session.handle}/${session.generation}`;
       let flight = flights.get(key);
       if (flight === undefined) {

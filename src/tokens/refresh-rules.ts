@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Fault } from '../oidc/faults.ts';
 import type { Refreshed } from '../oidc/refresh.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';
@@ -34,12 +35,45 @@ export function isMalformedRefusal(result: Refreshed): boolean {
   return result.kind === 'failed' && result.fault.kind === 'untrusted' && result.fault.status === 400;
 }
 
+/** Milliseconds. */
+const misconfiguredPauseMs = 30_000;
+const longestPauseMs = 30_000;
+
+/** How long nobody tries again after a refresh that failed: growing, and what the server says if it says something. */
+export interface Pauses {
+  /** Milliseconds. */
+  after(fault: Fault): number;
+  reset(): void;
+}
+
+export function createPauses(nowMs: () => number): Pauses {
+  let failuresInARow = 0;
+  let nextCountsAt = Number.NEGATIVE_INFINITY;
+  return {
+    after(fault) {
+      if (fault.kind === 'misconfigured') return misconfiguredPauseMs;
+      if (fault.kind === 'unavailable' && fault.retryAfterSeconds !== undefined) return fault.retryAfterSeconds * 1000;
+      const base = fault.kind === 'unavailable' && !fault.wasSent ? 1000 : 2000;
+      // A hundred sessions that fail in one outage are one failure: a short outage must not cost them half a minute (T119).
+      const counts = nowMs() >= nextCountsAt;
+      if (counts) failuresInARow++;
+      const pauseMs = Math.min(base * 2 ** Math.min(failuresInARow - 1, 5), longestPauseMs);
+      if (counts) nextCountsAt = nowMs() + pauseMs;
+      return pauseMs + Math.random() * 250;
+    },
+    reset() {
+      failuresInARow = 0;
+      nextCountsAt = Number.NEGATIVE_INFINITY;
+    },
+  };
+}
+
 /** The request may have reached the server, and its answer said nothing. */
 export function isOutcomeUnknown(result: Refreshed): boolean {
   if (result.kind !== 'failed') return false;
   const { fault } = result;
   if (fault.kind === 'untrusted') return true;
-  return fault.kind === 'unavailable' && fault.wasSent && !/^status (429|503)$/.test(fault.reason);
+  return fault.kind === 'unavailable' && fault.wasSent && !/^status \d+$/.test(fault.reason);
 }
 
 /**

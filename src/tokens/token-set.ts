@@ -20,6 +20,8 @@ export interface TokenDefaults {
   assumedLifetime: number;
   /** Scopes asked for: granted when the response names none (RFC 6749 §5.1). */
   scope: string;
+  /** Only a logout with `id_token_hint` needs it (TS9). */
+  keepIdToken: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export function buildTokenSet(
   const life =
     expiresIn === undefined || !Number.isFinite(expiresIn) || expiresIn <= 0 ? defaults.assumedLifetime : expiresIn;
   const refreshToken = response.refreshToken ?? previous?.refreshToken;
-  const idToken = response.idToken ?? previous?.idToken;
+  const idToken = defaults.keepIdToken ? (response.idToken ?? previous?.idToken) : undefined;
   return {
     accessToken: response.accessToken,
     ...(refreshToken === undefined ? {} : { refreshToken }),

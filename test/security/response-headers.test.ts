@@ -199,7 +199,7 @@ describe('caching and sniffing', () => {
     const closed = await answered(headers);
     expect(closed.all('cache-control')).toEqual(['no-store']);
     expect([closed.header('expires'), closed.header('age')]).toEqual([undefined, undefined]);
-    expect((await answered(headers, '/api/cached/1')).all('cache-control')).toEqual(['public, max-age=60']);
+    expect((await answered(headers, '/api/cached/1')).all('cache-control')).toEqual(['private, max-age=60']);
   });
 
   it('T72 says nosniff and same-origin once, whatever the upstream says', async () => {

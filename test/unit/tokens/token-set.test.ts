@@ -10,7 +10,7 @@ import {
   tokenState,
 } from '../../../src/tokens/token-set.ts';
 
-const defaults = { assumedLifetime: 60, scope: 'openid profile' };
+const defaults = { assumedLifetime: 60, scope: 'openid profile', keepIdToken: true };
 const accessToken = new Secret('access');
 const now = 1_700_000_000;
 const lifeOf = (expiresIn?: number) => {

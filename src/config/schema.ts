@@ -177,7 +177,7 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
     trustedProxies: z.array(cidr).prefault([]).meta({
-      description: 'Addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: your TLS terminator.',
+      description: 'Addresses whose `X-Forwarded-For` is believed: your TLS terminator. Scheme and host always come from `publicUrl`.',
     }),
     ...frontendShape,
     publicUrl: frontendShape.publicUrl.optional(),

@@ -52,7 +52,7 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   const frontends = named.map(({ name, path, input: frontend }) =>
     buildFrontend(name, path, frontend, problems, warnings),
   );
-  checkFrontendsApart(frontends, named, problems);
+  checkFrontendsApart(frontends, named, problems, warnings);
 
   if (input.session.idleTimeout > input.session.absoluteTimeout) {
     problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });
@@ -249,10 +249,21 @@ function isWithin(inner: string, outer: string): boolean {
   return inner === outer || inner.startsWith(`${outer}/`);
 }
 
-function checkFrontendsApart(frontends: Frontend[], named: NamedFrontend[], problems: CrossProblem[]): void {
+function checkFrontendsApart(
+  frontends: Frontend[],
+  named: NamedFrontend[],
+  problems: CrossProblem[],
+  warnings: string[],
+): void {
   frontends.forEach((frontend, index) => {
     const path = [...(named[index]?.path ?? []), 'publicUrl'];
     for (const other of frontends.slice(0, index)) {
+      const [one, two] = [frontend.authorizationServer, other.authorizationServer];
+      if (one.issuer === two.issuer && one.clientId === two.clientId) {
+        warnings.push(
+          `frontends ${frontend.name} and ${other.name} share the client ${one.clientId}: a back-channel logout reaches only one of them. Register a client for each`,
+        );
+      }
       if (frontend.host !== other.host) continue;
       if (isWithin(`${frontend.basePath}/x`, other.basePath) || isWithin(`${other.basePath}/x`, frontend.basePath)) {
         problems.push({

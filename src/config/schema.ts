@@ -177,7 +177,8 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
     trustedProxies: z.array(cidr).prefault([]).meta({
-      description: 'Addresses whose `X-Forwarded-For` is believed: your TLS terminator. Scheme and host always come from `publicUrl`.',
+      description:
+        'Addresses whose `X-Forwarded-For` is believed: your TLS terminator. Scheme and host always come from `publicUrl`.',
     }),
     ...frontendShape,
     publicUrl: frontendShape.publicUrl.optional(),

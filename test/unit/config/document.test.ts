@@ -187,6 +187,15 @@ describe('what is completed', () => {
     expect(
       warningsOf((data) => Object.assign(data.authorizationServer, { issuer: 'http://127.0.0.1:9000' })).join(),
     ).toMatch(/issuer is plain http/);
+    const shared = warningsOf((data) => {
+      const { publicUrl, authorizationServer } = data;
+      for (const key of ['publicUrl', 'authorizationServer', 'apis', 'files', 'cookie']) delete data[key];
+      data.frontends = {
+        one: { publicUrl, authorizationServer },
+        two: { publicUrl: 'https://two.example.com', authorizationServer },
+      };
+    });
+    expect(shared.join()).toMatch(/two and one share the client/);
     expect(warningsOf(() => undefined)).toEqual([]);
   });
 

@@ -16,6 +16,7 @@ import {
   type Settings,
 } from './evil-provider/provider-state.ts';
 import { revokeFamily, secretOf } from './evil-provider/token-issuer.ts';
+import { freePort } from './redis.ts';
 
 export interface EvilProviderOptions extends Partial<Settings> {
   /** `cloakroom`. */
@@ -129,7 +130,7 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
       server.close(() => resolve());
       server.closeAllConnections();
     });
-  await listen(options.port ?? 0);
+  await listen(options.port ?? (await freePort()));
   const { port } = server.address() as AddressInfo;
   const host = options.host ?? (tls ? 'localhost' : '127.0.0.1');
   state.issuer = `${tls ? 'https' : 'http'}://${host}:${port}${issuerPath}`;

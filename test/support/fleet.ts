@@ -146,11 +146,22 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       block: () => void started.child.kill('SIGWINCH'),
     };
   };
-  const replicas = await Promise.all(
+  const endAll = async () => {
+    await Promise.all(outputs.map((one) => one.kill()));
+    await Promise.all([provider.stop(), upstream.stop(), ...cleanups.map((cleanup) => cleanup())]);
+    if (options.redis === undefined) await redis.stop();
+  };
+  const starts = await Promise.allSettled(
     Array.from({ length: count }, (_, index) =>
       startReplica(ports[2 * index] as number, ports[2 * index + 1] as number),
     ),
   );
+  const replicas = starts.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const failed = starts.find((one) => one.status === 'rejected');
+  if (failed !== undefined) {
+    await endAll();
+    throw failed.reason;
+  }
   const replica = (index: number) => replicas[index % count] as Replica;
   const client = createFleetClient(origin, provider);
   const people: Person[] = [];
@@ -186,9 +197,8 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     refreshes: () => provider.tokenRequests('refresh_token').length,
     async stop({ allowErrors = false } = {}) {
       const dump = await dumpRedis(redis.url);
-      await Promise.all(outputs.map((one) => one.kill()));
-      await Promise.all([client.close(), provider.stop(), upstream.stop(), ...cleanups.map((cleanup) => cleanup())]);
-      if (options.redis === undefined) await redis.stop();
+      await client.close();
+      await endAll();
 
       const endless = dump.filter(({ pttl }) => pttl === -1).map(({ key }) => key);
       if (endless.length > 0) throw new Error(`Redis keys without an end: ${endless.join(', ')}`);

@@ -75,8 +75,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   const sidKey = (issuer: string, sid: string) => hashId(frontend, 'sid', issuer, sid);
   const subKey = (issuer: string, subject: string) => hashId(frontend, 'sub', issuer, subject);
   const openStored = (id: string, stored: StoredSession | undefined): Session | undefined => {
-    if (stored === undefined || stored.format > recordFormat || sessionState(stored, lifetimes) !== 'active')
-      return undefined;
+    if (stored === undefined || !isReadable(stored) || sessionState(stored, lifetimes) !== 'active') return undefined;
     const handle = hashId(id);
     const identity = open(keys.identity, stored.identity, identityContext(handle));
     const tokens = open(deriveSessionKeys(keys.tokens, id), stored.tokens, tokensContext(handle, stored.generation));
@@ -190,6 +189,11 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return listed.sort((a, b) => a.createdAt - b.createdAt);
     },
   };
+}
+
+/** Of this or an older layout (SE10), and not damaged (T109). */
+function isReadable({ format }: StoredSession): boolean {
+  return format >= 1 && format <= recordFormat;
 }
 
 // What the sealed bytes are and whose. The generation keeps an old token set out of a newer record.

@@ -37,7 +37,7 @@ export function isMalformedRefusal(result: Refreshed): boolean {
 
 /** Milliseconds. */
 const misconfiguredPauseMs = 30_000;
-const longestPauseMs = 30_000;
+const longestPauseMs = 10_000;
 
 /** How long nobody tries again after a refresh that failed: growing, and what the server says if it says something. */
 export interface Pauses {

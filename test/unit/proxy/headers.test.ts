@@ -74,8 +74,14 @@ describe('buildUpstreamHeaders', () => {
 });
 
 describe('buildBrowserHeaders', () => {
-  const options = { extra: none, cache: false, status: 200, rewriteLocation: (text: string) => text,
-    isPrivate: true, replaced: {} };
+  const options = {
+    extra: none,
+    cache: false,
+    status: 200,
+    rewriteLocation: (text: string) => text,
+    isPrivate: true,
+    replaced: {},
+  };
 
   it('T71 T72 passes back no cookie, no CORS and nothing of the hop', () => {
     fc.assert(

@@ -38,6 +38,7 @@ export async function verifyIdToken(
     currentDate: new Date(server.nowMs()),
   }).catch((error: unknown) => {
     if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
+    if (isAboutTime(error)) throw new UntimelyIdTokenError('exp or nbf');
     throw new UntrustedAnswerError(error instanceof errors.JOSEError ? `ID token: ${error.code}` : 'ID token', error);
   });
 
@@ -50,14 +51,14 @@ export async function verifyIdToken(
   checkAudience(payload, config.clientId, config.trustedAudiences);
   checkAccessTokenHash(payload.at_hash, protectedHeader.alg, response.accessToken.reveal());
   // Last, so that nothing else is wrong with an untimely one.
-  if (iat > now + tolerance || iat < now - oldestIssue - tolerance) throw new UntimelyIdTokenError();
+  if (iat > now + tolerance || iat < now - oldestIssue - tolerance) throw new UntimelyIdTokenError('iat');
   return { ...payload, sub, iat };
 }
 
-/** All is right with the ID token but its `iat`: it is an old one, or one of the two clocks is wrong. */
+/** The ID token is signed by the issuer but not for now: it is an old one, or one of the two clocks is wrong. */
 export class UntimelyIdTokenError extends UntrustedAnswerError {
-  constructor() {
-    super('ID token: iat is outside the window');
+  constructor(claim: string) {
+    super(`ID token: ${claim} is outside the window`);
   }
 }
 
@@ -70,6 +71,11 @@ function checkAudience(payload: JWTPayload, clientId: string, trusted: string[])
   if (others.some((audience) => audience === undefined || !trusted.includes(audience)) || azp === undefined) {
     throw new UntrustedAnswerError('ID token: it is also for an audience that is not trusted');
   }
+}
+
+function isAboutTime(error: unknown): boolean {
+  if (error instanceof errors.JWTExpired) return true;
+  return error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf' && error.reason === 'check_failed';
 }
 
 function isDeeperThan(levels: number, value: unknown): boolean {

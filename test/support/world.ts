@@ -27,6 +27,8 @@ export interface WorldOptions {
   provider?: Parameters<typeof startEvilProvider>[0];
   /** Cloakroom processes-in-one on the same store and keys. */
   replicas?: number;
+  /** How far each replica's own clock is off, milliseconds; with Redis. */
+  skews?: number[];
 }
 
 type Provider = Awaited<ReturnType<typeof startEvilProvider>>;
@@ -96,10 +98,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
 
   const apps: App[] = [];
-  for (const listenPort of ports) {
+  for (const [index, listenPort] of ports.entries()) {
+    const skew = options.skews?.[index] ?? 0;
     const app = await createApp(parsed.config, {
       logStream: log.stream,
-      ...(redisUrl === undefined ? { nowMs: clock.now } : {}),
+      nowMs: redisUrl === undefined ? clock.now : () => Date.now() + skew,
     });
     await app.ops.listen({ host: '127.0.0.1', port: 0 });
     await app.server.listen({ host: '127.0.0.1', port: listenPort });

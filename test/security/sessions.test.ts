@@ -162,8 +162,7 @@ describe('T54 and T55 what answers and Redis hold', () => {
     await browser.fetch('/bff/refresh', { method: 'POST', headers: csrf });
     await browser.navigate('/bff/callback?state=unknown&code=x');
     const forger = world.browser();
-    forger.setCookie('cloakroom=forged.forged; Path=/');
-    await forger.fetch('/api/orders/1');
+    await forger.fetch('/api/orders/1', { headers: { cookie: 'cloakroom=a.a; cloakroom=b.b' } });
     forger.setCookie('cloakroom=forged.forged; Path=/');
     await forger.fetch('/bff/session');
     await browser.fetch('/bff/logout', { method: 'POST', headers: csrf });

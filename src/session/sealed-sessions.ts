@@ -74,8 +74,14 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   const { frontend, store, channel, keys, lifetimes, writer } = options;
   const sidKey = (issuer: string, sid: string) => hashId(frontend, 'sid', issuer, sid);
   const subKey = (issuer: string, subject: string) => hashId(frontend, 'sub', issuer, subject);
+  /** Of a layout that is known (SE10, T109), and within both lifetimes. The one rule for calls, streams and the inventory. */
+  const isLive = (stored: StoredSession | undefined): stored is StoredSession =>
+    stored !== undefined &&
+    stored.format >= 1 &&
+    stored.format <= recordFormat &&
+    sessionState(stored, lifetimes) === 'active';
   const openStored = (id: string, stored: StoredSession | undefined): Session | undefined => {
-    if (stored === undefined || !isReadable(stored) || sessionState(stored, lifetimes) !== 'active') return undefined;
+    if (!isLive(stored)) return undefined;
     const handle = hashId(id);
     const identity = open(keys.identity, stored.identity, identityContext(handle));
     const tokens = open(deriveSessionKeys(keys.tokens, id), stored.tokens, tokensContext(handle, stored.generation));
@@ -148,7 +154,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     peek,
     async look(handle) {
       const stored = await store.read(handle);
-      return stored !== undefined && sessionState(stored, lifetimes) === 'active' ? stored : undefined;
+      return isLive(stored) ? stored : undefined;
     },
     async acquire(session, owner, leaseMs) {
       const answer = await store.acquire(session.handle, session.generation, owner, leaseMs);
@@ -180,7 +186,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       const listed: ListedSession[] = [];
       for (const handle of await handlesOf(whose)) {
         const stored = await store.read(handle);
-        if (stored === undefined || sessionState(stored, lifetimes) !== 'active') continue;
+        if (!isLive(stored)) continue;
         const identity = open(keys.identity, stored.identity, identityContext(handle));
         if (identity === undefined) continue;
         const { createdAt, expiresAt, lastSeenAt } = stored;
@@ -189,11 +195,6 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return listed.sort((a, b) => a.createdAt - b.createdAt);
     },
   };
-}
-
-/** Of this or an older layout (SE10), and not damaged (T109). */
-function isReadable({ format }: StoredSession): boolean {
-  return format >= 1 && format <= recordFormat;
 }
 
 // What the sealed bytes are and whose. The generation keeps an old token set out of a newer record.

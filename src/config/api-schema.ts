@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, size } from './values.ts';
+import { duration, oneYear, resource, scope, size } from './values.ts';
 
 const headerName = z
   .string()
@@ -18,11 +18,51 @@ const require_ = z.strictObject({
     .array(z.string().min(1))
     .min(1)
     .optional()
-    .meta({ description: 'All of these scopes must have been granted.' }),
+    .meta({ description: 'All of these scopes must have been granted to the token that is sent.' }),
   claims: z.record(z.string().min(1), claimRule).optional().meta({
     description:
       'Each claim (a path such as `realm_access.roles`) must equal the value, or be an array that has it. Types are compared too.',
   }),
+  acr: z
+    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not an acr value'))
+    .min(1)
+    .optional()
+    .meta({ description: 'The user must have authenticated in one of these ways (the `acr` claim).' }),
+  maxAge: duration('The user must have authenticated no longer ago than this.', 10_000, oneYear).optional(),
+});
+
+const route = z.strictObject({
+  path: z
+    .string()
+    .regex(
+      /^(\/([A-Za-z0-9._~-]+|\*))+$/,
+      'must be a plain path below the API’s own, such as /refunds or /*/refunds: * stands for one segment',
+    )
+    .refine((path) => !/\/\.\.?(\/|$)/.test(path), 'must not have . or .. segments')
+    .meta({
+      description: 'Path below the API’s `path`, with everything under it; `*` stands for exactly one segment.',
+      examples: ['/*/refunds'],
+    }),
+  methods: z
+    .array(method)
+    .min(1)
+    .optional()
+    .meta({ description: 'The methods that this is about; all when absent. `GET` includes `HEAD`.' }),
+  require: require_.meta({ description: 'What the session must have there, besides the API’s own `require`.' }),
+});
+
+const exchange = z.strictObject({
+  form: z.enum(['token-exchange', 'on-behalf-of']).prefault('token-exchange').meta({
+    description: '`token-exchange`: RFC 8693. `on-behalf-of`: the form that Microsoft Entra ID speaks.',
+  }),
+  subjectToken: z
+    .enum(['access_token', 'id_token'])
+    .prefault('access_token')
+    .meta({ description: 'What is exchanged: the session’s access token or its ID token.' }),
+  requestedTokenType: z
+    .enum(['access_token', 'jwt'])
+    .prefault('access_token')
+    .meta({ description: 'The `requested_token_type`; an answer of another type is refused.' }),
 });
 
 /** One API behind a frontend. */
@@ -50,11 +90,33 @@ export const api = z.strictObject({
     .regex(/^\/([A-Za-z0-9._~-]+(\/[A-Za-z0-9._~-]+)*)?$/, 'must be a plain path such as /v1, or /')
     .prefault('/')
     .meta({ description: 'What `path` becomes at the upstream: with `/`, `/api/orders/7` arrives as `/7`.' }),
-  token: z.enum(['user', 'none']).prefault('user').meta({
+  token: z.enum(['user', 'exchange', 'client', 'user-or-client', 'none']).prefault('user').meta({
     description:
-      '`user`: a session is needed and its access token is attached. `none`: no token is attached; public unless `require` is set.',
+      '`user`: a session is needed and its token is attached. `exchange`: a token that the session’s is exchanged for. `client`: a session is needed and the application’s own token is attached. `user-or-client`: as `user`, and for whoever has no session cookie the application’s token. `none`: no token is attached; public unless `require` is set.',
+  }),
+  resource: resource.optional().meta({
+    description: 'The resource indicator of this API (RFC 8707): it gets tokens made for it.',
+    examples: ['https://api.example.com/orders'],
+  }),
+  audience: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'The `audience` to ask tokens for, where the authorization server knows no `resource`.' }),
+  scopes: z.array(scope).min(1).optional().meta({
+    description:
+      'Scopes to ask tokens of this API for. With none of `resource`, `audience` and `scopes` the login’s token is sent.',
+  }),
+  exchange: exchange.prefault({}).meta({ description: 'How `token: exchange` asks.' }),
+  idTokenHeader: headerName.optional().meta({
+    description: 'Send the ID token to this API too, in this header. Without it the ID token goes nowhere.',
+    examples: ['x-id-token'],
   }),
   require: require_.optional().meta({ description: 'What the session must have; otherwise 403.' }),
+  routes: z
+    .array(route)
+    .prefault([])
+    .meta({ description: 'Paths and methods below this API that need more. All that match must be satisfied.' }),
   methods: z
     .array(method)
     .min(1)
@@ -107,3 +169,4 @@ export const api = z.strictObject({
 
 export type ApiConfig = z.output<typeof api>;
 export type RequireConfig = z.output<typeof require_>;
+export type ExchangeConfig = z.output<typeof exchange>;

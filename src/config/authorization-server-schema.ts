@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, oneYear, secret, url } from './values.ts';
+import { duration, oneYear, resource, scope, secret, url } from './values.ts';
 
 const loginParameter = z
   .array(z.string().min(1))
@@ -18,13 +18,6 @@ const parameterName = z
   .refine((name) => !reservedParameters.includes(name), {
     error: 'is a parameter that Cloakroom sets itself: remove it here',
   });
-
-const resource = z
-  .string()
-  .refine(
-    (text) => URL.canParse(text) && !text.includes('#'),
-    'is not an absolute URI without a fragment (RFC 8707 §2)',
-  );
 
 /** One authorization server, and Cloakroom’s registration there. */
 export const authorizationServer = z.strictObject({
@@ -50,7 +43,7 @@ export const authorizationServer = z.strictObject({
         'How Cloakroom authenticates. Default: `private_key_jwt` with a `privateKey`, else `client_secret_basic`.',
     }),
   scopes: z
-    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a scope'))
+    .array(scope)
     .prefault(['openid'])
     .refine((scopes) => scopes.includes('openid'), 'must contain openid')
     .meta({ description: 'Scopes of the login. Many servers give a refresh token only for `offline_access`.' }),

@@ -1,10 +1,12 @@
+import { checkApis, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import type { ApiConfig } from './api-schema.ts';
 import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
+import type { CrossProblem } from './document.ts';
 import { checkRedis } from './redis.ts';
 import type { ConfigInput, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
 import { isLoopbackHost } from './values.ts';
 
-export type { ApiConfig, RequireConfig } from './api-schema.ts';
+export type { ApiConfig, ExchangeConfig, RequireConfig } from './api-schema.ts';
 export type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 export type { RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
 
@@ -25,6 +27,8 @@ export interface Frontend {
   /** https: `__Host-` cookies with `Secure`. Else plain-http loopback. */
   isSecure: boolean;
   authorizationServer: AuthorizationServerConfig;
+  /** Resource indicators of the login: a refresh can only ask for what the login was for (RFC 8707 §2.2). */
+  loginResources: string[];
   cookieName: string;
   sameSite: 'strict' | 'lax';
   apis: Api[];
@@ -35,11 +39,6 @@ export interface Config extends Pick<ConfigInput, 'listen' | 'ops' | 'trustedPro
   session: SessionConfig;
   tokens: TokensConfig;
   frontends: Frontend[];
-}
-
-export interface CrossProblem {
-  path: PropertyKey[];
-  message: string;
 }
 
 const frontendKeys = ['publicUrl', 'authorizationServer'] as const;
@@ -144,7 +143,8 @@ function buildFrontend(
       message: 'must have a plain path, without escapes or empty segments',
     });
   }
-  checkApiPaths(input.apis, [...path, 'apis'], problems);
+  checkApis(input.apis, [...path, 'apis'], problems);
+  warnings.push(...sharedTokenWarnings(name, input.apis));
 
   return {
     name,
@@ -153,6 +153,7 @@ function buildFrontend(
     basePath,
     isSecure,
     authorizationServer: server,
+    loginResources: [...new Set([...server.resources, ...userResources(input.apis)])],
     cookieName: cookieName(name, input.cookie.name, isSecure, [...path, 'cookie', 'name'], problems),
     sameSite: input.cookie.sameSite,
     apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
@@ -196,57 +197,6 @@ function cookieName(
     });
   }
   return name;
-}
-
-function checkApiPaths(apis: Record<string, ApiConfig>, path: PropertyKey[], problems: CrossProblem[]): void {
-  const taken: { name: string; path: string }[] = [];
-  for (const [name, api] of Object.entries(apis)) {
-    const clash = taken.find((other) => isWithin(api.path, other.path) || isWithin(other.path, api.path));
-    if (clash !== undefined) {
-      problems.push({
-        path: [...path, name, 'path'],
-        message: `overlaps ${clash.path} of ${clash.name}: give each API a path of its own`,
-      });
-    }
-    if (isWithin(api.path, '/bff') || isWithin('/bff', api.path)) {
-      problems.push({
-        path: [...path, name, 'path'],
-        message: 'overlaps /bff, where Cloakroom’s own endpoints are: choose another path',
-      });
-    }
-    for (const header of [...api.forwardHeaders, ...api.returnHeaders]) {
-      if (isReserved(header)) {
-        const key = api.forwardHeaders.includes(header) ? 'forwardHeaders' : 'returnHeaders';
-        problems.push({
-          path: [...path, name, key],
-          message: `${header} is set or withheld by Cloakroom itself: remove it`,
-        });
-      }
-    }
-    taken.push({ name, path: api.path });
-  }
-}
-
-/** Headers that no configuration may open: identity, framing, cookies and CORS. The proxy enforces the same names. */
-const reservedHeaders =
-  'authorization cookie set-cookie host connection te trailer upgrade via forwarded expect dpop content-length keep-alive x-request-id'.split(
-    ' ',
-  );
-const reservedPrefixes = 'x-forwarded x-original x-real x-http-method proxy transfer access-control sec-'.split(' ');
-
-/** Also a wildcard that would reach one of them: `co*` is the cookie. */
-function isReserved(header: string): boolean {
-  if (!header.endsWith('*'))
-    return reservedHeaders.includes(header) || reservedPrefixes.some((prefix) => header.startsWith(prefix));
-  const stem = header.slice(0, -1);
-  return (
-    reservedHeaders.some((name) => name.startsWith(stem)) ||
-    reservedPrefixes.some((prefix) => prefix.startsWith(stem) || stem.startsWith(prefix))
-  );
-}
-
-function isWithin(inner: string, outer: string): boolean {
-  return inner === outer || inner.startsWith(`${outer}/`);
 }
 
 function checkFrontendsApart(

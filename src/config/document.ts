@@ -12,6 +12,12 @@ export interface Problem {
   message: string;
 }
 
+/** A problem of several keys together; it gets its place in the file later. */
+export interface CrossProblem {
+  path: PropertyKey[];
+  message: string;
+}
+
 export type KeyPath = readonly PropertyKey[];
 
 /** A parsed YAML file that still knows where each key stands. */

@@ -1,18 +1,14 @@
+import type { CrossProblem } from './document.ts';
 import type { RedisConfig } from './schema.ts';
 import { Secret } from './secret.ts';
 
-interface RedisProblem {
-  path: PropertyKey[];
-  message: string;
-}
-
 /** Checks the URLs of Redis, and leaves no password in any of them. */
-export function checkRedis(redis: RedisConfig, problems: RedisProblem[]): RedisConfig {
+export function checkRedis(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {
   for (const key of ['sentinel', 'cluster'] as const) checkNodes(redis, key, problems);
   return hideCredentials(redis, problems);
 }
 
-function checkNodes(redis: RedisConfig, key: 'sentinel' | 'cluster', problems: RedisProblem[]): void {
+function checkNodes(redis: RedisConfig, key: 'sentinel' | 'cluster', problems: CrossProblem[]): void {
   const nodes = (key === 'sentinel' ? redis.sentinel?.nodes : redis.cluster) ?? [];
   const path = ['session', 'redis', ...(key === 'sentinel' ? ['sentinel', 'nodes'] : ['cluster'])];
   for (const [index, node] of nodes.entries()) {
@@ -30,7 +26,7 @@ function checkNodes(redis: RedisConfig, key: 'sentinel' | 'cluster', problems: R
 }
 
 /** `redis://user:password@host` is how many platforms hand Redis out; a URL would print its password. */
-function hideCredentials(redis: RedisConfig, problems: RedisProblem[]): RedisConfig {
+function hideCredentials(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {
   if (redis.url === undefined) return redis;
   const report = (message: string) => problems.push({ path: ['session', 'redis', 'url'], message });
   if (!URL.canParse(redis.url) || /[?#]|%(?![0-9a-f]{2})/i.test(redis.url)) {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { z } from 'zod';
-import { buildConfig, type CrossProblem } from './config.ts';
+import { buildConfig } from './config.ts';
+import type { CrossProblem } from './document.ts';
 import { configSchema } from './schema.ts';
 
 type Data = Record<PropertyKey, unknown>;

@@ -96,6 +96,17 @@ export const url = (description: string, example: string) =>
     }, 'must be https: plain http is only accepted for loopback hosts (localhost, 127.0.0.1, [::1])')
     .meta({ description, examples: [example] });
 
+/** A resource indicator (RFC 8707 §2). */
+export const resource = z
+  .string()
+  .refine(
+    (text) => URL.canParse(text) && !text.includes('#'),
+    'is not an absolute URI without a fragment (RFC 8707 §2)',
+  );
+
+/** One scope (RFC 6749 §3.3). */
+export const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a scope');
+
 function parseUrl(text: string): URL | undefined {
   return URL.canParse(text) ? new URL(text) : undefined;
 }

@@ -33,6 +33,7 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
     server,
     context.redirectUri,
     allowedParameters(query, frontend.authorizationServer.loginParameters),
+    frontend.loginResources,
   );
   if (started.kind === 'unavailable') {
     count('unavailable');

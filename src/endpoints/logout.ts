@@ -4,7 +4,7 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { CsrfRejected, LogoutSidInvalid, problem } from '../http/errors.ts';
 import { isPrefetch } from '../http/request-source.ts';
 import { buildEndSessionUrl } from '../oidc/logout.ts';
-import { parseTokenSet } from '../tokens/token-set.ts';
+import { tokensOf } from '../tokens/token-set.ts';
 import { logoutSid } from './session.ts';
 
 /** `POST /bff/logout`: ends the session and says where to log out at the authorization server too. */
@@ -55,7 +55,7 @@ async function endSession(
   metrics.logouts.inc({ frontend: frontend.name, kind: 'rp-initiated' });
   request.log.info({ frontend: frontend.name, session: current.handle.slice(0, 12), audit: 'logout' }, 'logged out');
 
-  const { refreshToken, idToken } = parseTokenSet(current.tokens);
+  const { refreshToken, idToken } = tokensOf(current);
   const { config } = server;
   if (config.revokeOnLogout && refreshToken !== undefined) coordinator.revoke(refreshToken);
   return buildEndSessionUrl(server, {

@@ -3,7 +3,7 @@ import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { problem, SessionRequired, TokenUnavailable } from '../http/errors.ts';
 import { idleExpiresAt, type Session } from '../session/session.ts';
-import { parseTokenSet } from '../tokens/token-set.ts';
+import { tokensOf } from '../tokens/token-set.ts';
 import type { SessionAnswer } from './shapes.ts';
 
 /** `GET /bff/session`: who is logged in, until when. Never keeps a session alive (SE8). */
@@ -20,7 +20,7 @@ export async function refresh(
   const id = request.session.current?.id;
   const session = id === undefined ? undefined : await context.sessions.use(id);
   if (session === undefined) throw problem(SessionRequired);
-  const outcome = await context.coordinator.refresh(session);
+  const outcome = await context.coordinator.refresh(session, { reason: 'asked' });
   switch (outcome.kind) {
     case 'refreshed':
       return describeSession(context, outcome.session);
@@ -42,7 +42,7 @@ function describeSession(
   session: Session | undefined,
 ): SessionAnswer {
   if (session === undefined) return { authenticated: false, loginUrl: loginPath };
-  const tokens = parseTokenSet(session.tokens);
+  const tokens = tokensOf(session);
   const idleEnd = idleExpiresAt(session, sessions.lifetimes);
   const until = (instant: number) => Math.max(0, Math.floor(instant - session.now));
   const { claims } = session.identity;

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { problem, RouteUnknown, SessionRequired } from '../http/errors.ts';
 import type { Session } from '../session/session.ts';
-import { parseTokenSet } from '../tokens/token-set.ts';
+import { tokensOf } from '../tokens/token-set.ts';
 
 /** `GET /bff/sessions`: where this user is logged in. */
 export async function listMySessions({ sessions }: FrontendContext, request: FastifyRequest): Promise<unknown> {
@@ -74,7 +74,7 @@ async function forget(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<void> {
-  const { refreshToken } = parseTokenSet(requireSession(request).tokens);
+  const { refreshToken } = tokensOf(requireSession(request));
   await request.session.destroy();
   reply.clearCookie(frontend.cookieName);
   if (server.config.revokeOnLogout && refreshToken !== undefined) coordinator.revoke(refreshToken);

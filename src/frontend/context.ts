@@ -64,7 +64,12 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
   const tokenDefaults = {
     assumedLifetime: config.tokens.assumedLifetime / 1000,
     scope: frontend.authorizationServer.scopes.join(' '),
-    keepIdToken: frontend.authorizationServer.idTokenHint,
+    keepIdToken:
+      frontend.authorizationServer.idTokenHint ||
+      frontend.apis.some(
+        ({ token, exchange, idTokenHeader }) =>
+          idTokenHeader !== undefined || (token === 'exchange' && exchange.subjectToken === 'id_token'),
+      ),
   };
   const coordinator = createRefreshCoordinator({
     frontend: name,
@@ -86,7 +91,15 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     sessions,
     server,
     coordinator,
-    accessTokens: createAccessTokenSource({ frontend: name, coordinator, refreshAhead, log, metrics }),
+    accessTokens: createAccessTokenSource({
+      frontend: name,
+      server,
+      coordinator,
+      defaults: tokenDefaults,
+      refreshAhead,
+      log,
+      metrics,
+    }),
     tokenDefaults,
     loginPath: `${frontend.basePath}/bff/login`,
     redirectUri: `${frontend.origin}${frontend.basePath}/bff/callback`,

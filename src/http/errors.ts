@@ -50,6 +50,11 @@ export const TokenUnavailable = define(
   'The access token can’t be renewed right now. The session is kept: try again shortly.',
   503,
 );
+export const TokenRefused = define(
+  'BFF_TOKEN_REFUSED',
+  'The login service gives no token for this API: ask the operator of this site. The session is kept.',
+  403,
+);
 export const AuthorizationServerUnavailable = define(
   'BFF_AUTHORIZATION_SERVER_UNAVAILABLE',
   'The login service can’t be reached right now: try again shortly.',
@@ -125,6 +130,7 @@ export const problemTypes = [
   RateLimited,
   StoreUnavailable,
   TokenUnavailable,
+  TokenRefused,
   AuthorizationServerUnavailable,
   LoginNotNavigation,
   LoginCrossSite,

@@ -30,6 +30,7 @@ export async function startAuthorization(
   server: AuthorizationServer,
   redirectUri: string,
   extra: Record<string, string>,
+  resources: string[],
 ): Promise<StartedAuthorization> {
   const { config } = server;
   try {
@@ -56,7 +57,7 @@ export async function startAuthorization(
       ...(request.acrValues.length > 0 ? { acr_values: request.acrValues.join(' ') } : {}),
       ...(request.maxAge === undefined ? {} : { max_age: String(request.maxAge) }),
     });
-    for (const resource of config.resources) parameters.append('resource', resource);
+    for (const resource of resources) parameters.append('resource', resource);
 
     const isPushed =
       config.pushedAuthorizationRequests === 'always' ||

@@ -1,6 +1,7 @@
 import { decodeJwt, type JWTPayload } from 'jose';
 import * as oidc from 'openid-client';
 import type { Secret } from '../config/secret.ts';
+import type { GrantTarget } from './api-grants.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type Fault, sortFault } from './faults.ts';
 import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
@@ -26,17 +27,22 @@ export type Refreshed =
   | { kind: 'foreign'; reason: string; response?: TokenResponse }
   | { kind: 'failed'; fault: Fault };
 
-/** One refresh token grant (RFC 6749 §6). Never tied to a browser's request (RF6). */
+/**
+ * One refresh token grant (RFC 6749 §6), for the login's own token or for one API's `target`. Never tied to a browser's
+ * request (RF6).
+ */
 export async function refreshGrant(
   server: AuthorizationServer,
   refreshToken: Secret,
   known: KnownSubject,
+  target?: GrantTarget,
 ): Promise<Refreshed> {
   let response: TokenResponse;
   try {
     const configuration = await server.configuration();
     const parameters = new URLSearchParams();
-    for (const resource of server.config.resources) parameters.append('resource', resource);
+    if (target === undefined) for (const resource of server.config.resources) parameters.append('resource', resource);
+    else for (const [name, value] of Object.entries(target)) parameters.set(name, value);
     response = acceptTokenResponse(await oidc.refreshTokenGrant(configuration, refreshToken.reveal(), parameters));
   } catch (error) {
     const fault = sortFault(error);

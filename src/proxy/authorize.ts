@@ -1,6 +1,6 @@
-import type { FastifyRequest } from 'fastify';
-import type { Api } from '../config/config.ts';
-import type { Secret } from '../config/secret.ts';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { FastifyBaseLogger } from 'fastify';
+import type { Api, RequireConfig } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import {
   CsrfRejected,
@@ -8,85 +8,122 @@ import {
   type Problem,
   problem,
   SessionRequired,
+  TokenRefused,
   TokenUnavailable,
 } from '../http/errors.ts';
 import { csrfFault } from '../http/request-source.ts';
 import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
-import { parseTokenSet } from '../tokens/token-set.ts';
-import { evaluatePolicy } from './policy.ts';
+import type { AccessToken, AttachedToken } from '../tokens/token-set.ts';
+import { buildRules, evaluatePolicy } from './policy.ts';
 
-export type Admission =
-  | { kind: 'admitted'; accessToken?: Secret; handle?: string }
-  | { kind: 'refused'; problem: Problem; clearCookie?: true };
+/** One request as its decision needs it: from the matched route, never from a forwarded header (PO2). */
+export interface Call {
+  method: string;
+  /** Below the API’s own path, raw and without the query. */
+  path: string;
+  headers: IncomingHttpHeaders;
+  log: FastifyBaseLogger;
+}
+
+/** On whose behalf a call goes on. */
+export type Caller =
+  /** Nobody was asked: the API is public. */
+  | { kind: 'public' }
+  /** Nobody is logged in, and the application itself calls. */
+  | { kind: 'guest' }
+  | { kind: 'session'; session: Session };
+
+export interface Admitted {
+  kind: 'admitted';
+  caller: Caller;
+  token?: AttachedToken;
+}
+
+export type Admission = Admitted | { kind: 'refused'; problem: Problem; clearCookie?: true };
+
+export type Authorize = (call: Call) => Promise<Admission>;
 
 /**
- * Decides about one API call, from the matched route's configuration alone: cookie, CSRF, session, token, policy, in
- * this order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
+ * Decides about the calls of one API, from its configuration alone: cookie, CSRF, session, token, policy, in this
+ * order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
  */
-export async function authorize(context: FrontendContext, api: Api, request: FastifyRequest): Promise<Admission> {
-  const { frontend, signer, sessions, accessTokens, metrics } = context;
-  // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
-  if (api.token === 'none' && api.require === undefined) return { kind: 'admitted' };
+export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
+  const { frontend, signer, sessions, accessTokens } = context;
+  const rulesFor = buildRules(api);
 
-  const ticket = readTicket(request.headers.cookie, frontend.cookieName, signer);
-  if (ticket.kind !== 'valid') {
-    return {
-      kind: 'refused',
-      problem: problem(SessionRequired),
-      ...(ticket.kind === 'ambiguous' ? { clearCookie: true } : {}),
-    };
-  }
+  return async (call) => {
+    const rules = rulesFor(call.method, call.path);
+    // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
+    if (api.token === 'none' && rules.length === 0) return { kind: 'admitted', caller: { kind: 'public' } };
 
-  const fault = csrfFault(request.method, request.headers, frontend.origin, api.csrf);
-  if (fault !== undefined) {
-    metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
-    request.log.info(
-      { frontend: frontend.name, api: api.name, reason: fault, audit: 'csrf_rejected' },
-      'request refused',
-    );
-    return { kind: 'refused', problem: problem(CsrfRejected) };
-  }
+    const ticket = readTicket(call.headers.cookie, frontend.cookieName, signer);
+    // Only who has no session cookie at all is a guest: a session that is lost or unreadable never becomes one (DT8).
+    const isGuest = ticket.kind === 'none' && api.token === 'user-or-client' && rules.length === 0;
+    if (ticket.kind !== 'valid' && !isGuest) {
+      return {
+        kind: 'refused',
+        problem: problem(SessionRequired),
+        ...(ticket.kind === 'ambiguous' ? { clearCookie: true } : {}),
+      };
+    }
+    // Guests too: the application's token must not be lent to another site's pages.
+    const csrf = refuseForgery(context, api, call);
+    if (csrf !== undefined) return { kind: 'refused', problem: csrf };
+    if (ticket.kind !== 'valid') return attach(await accessTokens.ofApplication(api), () => ({ kind: 'guest' }));
 
-  const session = await sessions.use(ticket.sessionId);
-  // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
-  if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
+    const session = await sessions.use(ticket.sessionId);
+    // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
+    if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
 
-  if (api.token === 'none') return judge(context, api, request, session);
+    const admission: Admission =
+      api.token === 'none'
+        ? { kind: 'admitted', caller: { kind: 'session', session } }
+        : attach(await accessTokens.get(session, api), (now) => ({ kind: 'session', session: now ?? session }));
+    // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
+    return admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, call, rules, admission) : admission;
+  };
+}
 
-  const answer = await accessTokens.get(session);
+function attach(answer: AccessToken, callerOf: (session?: Session) => Caller): Admission {
   switch (answer.kind) {
     case 'token':
-      // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
-      return judge(context, api, request, answer.session, answer.accessToken);
+      return { kind: 'admitted', caller: callerOf(answer.session), token: answer.token };
     case 'ended':
       return { kind: 'refused', problem: problem(SessionRequired) };
+    case 'refused':
+      return { kind: 'refused', problem: problem(TokenRefused) };
     case 'unavailable':
       return { kind: 'refused', problem: problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 }) };
   }
 }
 
-/** The route's `require` against what the session is now. */
-function judge(
-  { frontend, metrics }: FrontendContext,
-  api: Api,
-  request: FastifyRequest,
-  session: Session,
-  accessToken?: Secret,
-): Admission {
-  const verdict =
-    api.require === undefined
-      ? ({ kind: 'allowed' } as const)
-      : evaluatePolicy(api.require, session.identity, parseTokenSet(session.tokens).scope);
-  if (verdict.kind === 'allowed') {
-    return { kind: 'admitted', handle: session.handle, ...(accessToken === undefined ? {} : { accessToken }) };
-  }
+function refuseForgery({ frontend, metrics }: FrontendContext, api: Api, call: Call): Problem | undefined {
+  const fault = csrfFault(call.method, call.headers, frontend.origin, api.csrf);
+  if (fault === undefined) return undefined;
+  metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
+  call.log.info({ frontend: frontend.name, api: api.name, reason: fault, audit: 'csrf_rejected' }, 'request refused');
+  return problem(CsrfRejected);
+}
+
+/** The rules that match against what the caller is now. */
+function judge(context: FrontendContext, api: Api, call: Call, rules: RequireConfig[], admission: Admitted): Admission {
+  const { caller, token } = admission;
+  if (caller.kind !== 'session') return { kind: 'refused', problem: problem(SessionRequired) };
+  const { frontend, metrics, accessTokens } = context;
+  const { session } = caller;
+  const scope = token?.scope ?? accessTokens.scopeOf(session);
+  const verdict = evaluatePolicy(rules, session.identity, scope, {
+    now: session.now,
+    tolerance: frontend.authorizationServer.clockTolerance / 1000,
+  });
+  if (verdict.kind === 'allowed') return admission;
   metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
-  request.log.info(
+  call.log.info(
     {
       frontend: frontend.name,
       api: api.name,
-      reason: verdict.reason,
+      reason: verdict.kind === 'denied' ? verdict.reason : verdict.kind,
       session: session.handle.slice(0, 12),
       audit: 'policy_denied',
     },

@@ -27,6 +27,8 @@ export interface ForwardOptions {
   longestBody: number;
   headersTimeout: number;
   bodyTimeout: number;
+  /** Keeps an answer from the browser, to be dealt with otherwise; the rest of it is thrown away. */
+  withhold?: (status: number, raw: (Buffer | string)[]) => boolean;
   /** Called once the upstream answered, before a byte goes out: from here on errors can only cut the connection. */
   onHead: () => void;
   buildHeaders: (status: number, raw: (Buffer | string)[]) => string[];
@@ -34,7 +36,7 @@ export interface ForwardOptions {
 }
 
 /** How a forwarded request ended, for metrics. Problems are thrown. */
-export type Forwarded = 'complete' | 'cut-by-upstream' | 'left-by-browser';
+export type Forwarded = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld';
 
 /**
  * Sends one request to an upstream and streams the answer back, with back-pressure in both directions. A browser that
@@ -62,6 +64,9 @@ export async function forward(options: ForwardOptions): Promise<Forwarded> {
   }
 }
 
+/** A refusal's body; more costs more than a new connection. */
+const mostWithheldBytes = 64 * 1024;
+
 /** The connection failed; the upstream has not seen the request. */
 class NotSentError extends Error {}
 
@@ -80,6 +85,8 @@ function dispatch(
   let firstInterimAt: number | undefined;
   let stalled: NodeJS.Timeout | undefined;
   let isHeadSent = false;
+  let isWithheld = false;
+  let withheldBytes = 0;
   let isSettled = false;
 
   const settle = (finish: () => void) => {
@@ -115,6 +122,10 @@ function dispatch(
         return;
       }
       if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
+      if (options.withhold?.(status, flatHeaders(started.rawHeaders)) === true) {
+        isWithheld = true;
+        return;
+      }
       response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
       options.onHead();
       isHeadSent = true;
@@ -122,6 +133,11 @@ function dispatch(
       response.on('drain', onDrain);
     },
     onResponseData(started, chunk) {
+      if (isWithheld) {
+        withheldBytes += chunk.length;
+        if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
+        return;
+      }
       if (response.write(chunk) || isSettled) return;
       started.pause();
       // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
@@ -132,6 +148,7 @@ function dispatch(
       }, options.bodyTimeout);
     },
     onResponseEnd(started) {
+      if (isWithheld) return settle(() => resolve('withheld'));
       const trailers = options.buildTrailers(flatHeaders(started.rawTrailers));
       if (trailers.length > 0) response.addTrailers(trailers);
       settle(() => {
@@ -141,6 +158,7 @@ function dispatch(
     },
     onResponseError(_started, error) {
       settle(() => {
+        if (isWithheld) return resolve('withheld');
         if (isHeadSent) {
           // Never a clean end after a failure: the browser must see that something is missing.
           response.destroy();

@@ -13,6 +13,17 @@ export type RefreshOutcome =
   | { kind: 'ended' }
   | { kind: 'unavailable'; retryAfterMs: number };
 
+export interface CoordinatorLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+/** Between two tries with the same refresh token: inside every vendor's reuse window. Milliseconds. */
+export const secondTryAfterMs = 300;
+/** Time to write the result. Milliseconds. */
+export const commitBudgetMs = 2000;
+
 /** A refresh lease of this process. */
 export interface Lease {
   owner: string;

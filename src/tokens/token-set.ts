@@ -1,16 +1,47 @@
 import { Secret } from '../config/secret.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
+import type { Session } from '../session/session.ts';
 
-/** The tokens of one session. Instants are epoch seconds on the store's clock. */
-export interface TokenSet {
+/** An access token and how long it lives. Instants are epoch seconds on the store's clock. */
+export interface IssuedToken {
   accessToken: Secret;
-  refreshToken?: Secret;
-  idToken?: Secret;
   /** Granted scopes, space-separated. */
   scope: string;
   obtainedAt: number;
   expiresAt: number;
+  /** Obtained because an API refused the one before. */
+  isReplacement?: true;
 }
+
+/** The authorization server gives none. Known to all replicas for a short while, so that not each of them asks again. */
+export interface RefusedToken {
+  refusedUntil: number;
+}
+
+/** The tokens of one session. */
+export interface TokenSet extends IssuedToken {
+  refreshToken?: Secret;
+  idToken?: Secret;
+  /** Tokens made for single APIs, by the key of their grant. */
+  apiTokens: Record<string, IssuedToken | RefusedToken>;
+}
+
+/** What goes to an API. */
+export interface AttachedToken extends IssuedToken {
+  /** Only where the API names a header for it (DT9). */
+  idToken?: Secret;
+}
+
+/** The answer of the only way to a token. */
+export type AccessToken =
+  /** `session` as it is now, where there is one. */
+  | { kind: 'token'; token: AttachedToken; session?: Session }
+  /** The session has ended, or has nothing left to refresh with: 401. */
+  | { kind: 'ended' }
+  /** The authorization server gives this API none; the session is fine: 403, and never a wider token instead (DT4). */
+  | { kind: 'refused' }
+  /** Nothing is decided: 503, never 401. */
+  | { kind: 'unavailable'; retryAfterMs: number };
 
 /** No token is used longer than a day, whatever the server says (RF14, T36). Seconds. */
 const longestLife = 86_400;
@@ -34,19 +65,55 @@ export function buildTokenSet(
   defaults: TokenDefaults,
   previous?: TokenSet,
 ): TokenSet {
-  const { expiresIn } = response;
-  const life =
-    expiresIn === undefined || !Number.isFinite(expiresIn) || expiresIn <= 0 ? defaults.assumedLifetime : expiresIn;
   const refreshToken = response.refreshToken ?? previous?.refreshToken;
   const idToken = defaults.keepIdToken ? (response.idToken ?? previous?.idToken) : undefined;
   return {
-    accessToken: response.accessToken,
+    ...issuedToken(response, now, defaults, previous?.scope ?? defaults.scope),
     ...(refreshToken === undefined ? {} : { refreshToken }),
     ...(idToken === undefined ? {} : { idToken }),
-    scope: response.scope ?? previous?.scope ?? defaults.scope,
+    apiTokens: liveTokens(previous, now),
+  };
+}
+
+/** The token set with what the authorization server said to one API's grant. What a rotation brought is kept too. */
+export function addApiToken(
+  previous: TokenSet,
+  key: string,
+  entry: IssuedToken | RefusedToken,
+  now: number,
+  response: Pick<TokenResponse, 'refreshToken' | 'idToken'> = {},
+): TokenSet {
+  const { refreshToken, idToken } = response;
+  return {
+    ...previous,
+    ...(refreshToken === undefined ? {} : { refreshToken }),
+    ...(idToken === undefined || previous.idToken === undefined ? {} : { idToken }),
+    apiTokens: { ...liveTokens(previous, now), [key]: entry },
+  };
+}
+
+/** The access token of a response; `scope` is what was asked for (RFC 6749 §5.1). */
+export function issuedToken(
+  response: TokenResponse,
+  now: number,
+  { assumedLifetime }: Pick<TokenDefaults, 'assumedLifetime'>,
+  scope: string,
+): IssuedToken {
+  const { expiresIn } = response;
+  const life = expiresIn === undefined || !Number.isFinite(expiresIn) || expiresIn <= 0 ? assumedLifetime : expiresIn;
+  return {
+    accessToken: response.accessToken,
+    scope: response.scope ?? scope,
     obtainedAt: Math.floor(now),
     expiresAt: Math.floor(now) + Math.min(Math.max(Math.floor(life), 1), longestLife),
   };
+}
+
+function liveTokens(tokens: TokenSet | undefined, now: number): TokenSet['apiTokens'] {
+  const entries = Object.entries(tokens?.apiTokens ?? {});
+  return Object.fromEntries(
+    entries.filter(([, entry]) => ('refusedUntil' in entry ? entry.refusedUntil : entry.expiresAt) > now),
+  );
 }
 
 /**
@@ -67,40 +134,72 @@ export function hardEnd(response: TokenResponse, now: number, claims?: Record<st
 export type TokenState = 'fresh' | 'ageing' | 'expired';
 
 /** Refreshing begins `refreshAhead` seconds before the end, but never in the first half of a token's life (RF1, T119). */
-export function tokenState(tokens: TokenSet, now: number, refreshAhead: number): TokenState {
+export function tokenState(tokens: IssuedToken, now: number, refreshAhead: number): TokenState {
   if (now >= tokens.expiresAt) return 'expired';
   const ahead = Math.min(refreshAhead, (tokens.expiresAt - tokens.obtainedAt) / 2);
   return now >= tokens.expiresAt - ahead ? 'ageing' : 'fresh';
 }
 
+interface SerializedToken {
+  a: string;
+  s: string;
+  o: number;
+  e: number;
+  f?: 1;
+}
+
+interface SerializedSet extends SerializedToken {
+  r?: string;
+  i?: string;
+  x?: Record<string, SerializedToken | { n: number }>;
+}
+
 /** JSON for sealing: besides the upstream's header, the only place where tokens are spelled out. */
 export function serializeTokenSet(tokens: TokenSet): string {
-  const { accessToken, refreshToken, idToken, scope, obtainedAt, expiresAt } = tokens;
+  const { refreshToken, idToken, apiTokens } = tokens;
+  const others = Object.entries(apiTokens).map(([key, entry]) => [
+    key,
+    'refusedUntil' in entry ? { n: entry.refusedUntil } : serializeToken(entry),
+  ]);
   return JSON.stringify({
-    a: accessToken.reveal(),
+    ...serializeToken(tokens),
     r: refreshToken?.reveal(),
     i: idToken?.reveal(),
-    s: scope,
-    o: obtainedAt,
-    e: expiresAt,
+    x: others.length === 0 ? undefined : Object.fromEntries(others),
   });
 }
 
+function serializeToken({ accessToken, scope, obtainedAt, expiresAt, isReplacement }: IssuedToken): SerializedToken {
+  const token = { a: accessToken.reveal(), s: scope, o: obtainedAt, e: expiresAt };
+  return isReplacement === true ? { ...token, f: 1 } : token;
+}
+
 export function parseTokenSet(text: string): TokenSet {
-  const { a, r, i, s, o, e } = JSON.parse(text) as {
-    a: string;
-    r?: string;
-    i?: string;
-    s: string;
-    o: number;
-    e: number;
-  };
+  const serialized = JSON.parse(text) as SerializedSet;
+  const { r, i, x = {} } = serialized;
   return {
-    accessToken: new Secret(a),
+    ...parseToken(serialized),
     ...(r === undefined ? {} : { refreshToken: new Secret(r) }),
     ...(i === undefined ? {} : { idToken: new Secret(i) }),
-    scope: s,
-    obtainedAt: o,
-    expiresAt: e,
+    apiTokens: Object.fromEntries(
+      Object.entries(x).map(([key, entry]) => [key, 'n' in entry ? { refusedUntil: entry.n } : parseToken(entry)]),
+    ),
   };
+}
+
+function parseToken({ a, s, o, e, f }: SerializedToken): IssuedToken {
+  const token = { accessToken: new Secret(a), scope: s, obtainedAt: o, expiresAt: e };
+  return f === 1 ? { ...token, isReplacement: true } : token;
+}
+
+const parsed = new WeakMap<object, TokenSet>();
+
+/** The token set of an opened session, parsed once. */
+export function tokensOf(session: { tokens: string }): TokenSet {
+  let tokens = parsed.get(session);
+  if (tokens === undefined) {
+    tokens = parseTokenSet(session.tokens);
+    parsed.set(session, tokens);
+  }
+  return tokens;
 }

@@ -150,7 +150,6 @@ describe('an upstream that speaks bad HTTP', () => {
 
 describe("an upstream's own refusal", () => {
   const challenges: [status: number, challenge: string][] = [
-    [401, 'Bearer error="invalid_token", error_description="expired"'],
     [401, 'Bearer error="insufficient_user_authentication", acr_values="urn:\\"gold\\", silver", max_age=0'],
     [403, 'Bearer error="insufficient_scope", scope="orders:write"'],
     [401, 'DPoP algs="ES256"'],

@@ -4,8 +4,11 @@ import { evaluatePolicy } from '../../../src/proxy/policy.ts';
 import type { Identity } from '../../../src/session/session.ts';
 
 const identity = (claims: Record<string, unknown>) => ({ claims }) as unknown as Identity;
-const isAllowed = (claims: Record<string, unknown>, require: Parameters<typeof evaluatePolicy>[0], scope = '') =>
-  evaluatePolicy(require, identity(claims), scope).kind === 'allowed';
+const isAllowed = (
+  claims: Record<string, unknown>,
+  require: Parameters<typeof evaluatePolicy>[0][number],
+  scope = '',
+) => evaluatePolicy([require], identity(claims), scope, { now: 0, tolerance: 0 }).kind === 'allowed';
 
 describe('evaluatePolicy', () => {
   it('T83 allows a role only as a member of a real list of plain values', () => {

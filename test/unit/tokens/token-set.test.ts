@@ -25,6 +25,7 @@ const previous: TokenSet = {
   scope: 'openid',
   obtainedAt: now - 300,
   expiresAt: now,
+  apiTokens: {},
 };
 
 describe('the life of a token set', () => {

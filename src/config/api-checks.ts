@@ -1,0 +1,99 @@
+import type { ApiConfig } from './api-schema.ts';
+import type { CrossProblem } from './document.ts';
+
+/** The checks of a frontend's APIs that concern several keys. */
+export function checkApis(apis: Record<string, ApiConfig>, path: PropertyKey[], problems: CrossProblem[]): void {
+  const taken: { name: string; path: string }[] = [];
+  for (const [name, api] of Object.entries(apis)) {
+    const clash = taken.find((other) => isWithin(api.path, other.path) || isWithin(other.path, api.path));
+    if (clash !== undefined) {
+      problems.push({
+        path: [...path, name, 'path'],
+        message: `overlaps ${clash.path} of ${clash.name}: give each API a path of its own`,
+      });
+    }
+    if (isWithin(api.path, '/bff') || isWithin('/bff', api.path)) {
+      problems.push({
+        path: [...path, name, 'path'],
+        message: 'overlaps /bff, where Cloakroom’s own endpoints are: choose another path',
+      });
+    }
+    for (const header of [...api.forwardHeaders, ...api.returnHeaders]) {
+      if (isReserved(header)) {
+        const key = api.forwardHeaders.includes(header) ? 'forwardHeaders' : 'returnHeaders';
+        problems.push({
+          path: [...path, name, key],
+          message: `${header} is set or withheld by Cloakroom itself: remove it`,
+        });
+      }
+    }
+    checkToken(api, [...path, name], problems);
+    taken.push({ name, path: api.path });
+  }
+}
+
+/** What the token modes need of each other. */
+function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[]): void {
+  const { token, resource, audience, scopes, idTokenHeader, forwardHeaders } = api;
+  for (const [key, value] of Object.entries({ resource, audience, scopes, idTokenHeader })) {
+    if (token === 'none' && value !== undefined)
+      problems.push({ path: [...path, key], message: 'has no effect with token: none: remove one of them' });
+  }
+  if (token === 'exchange' && resource === undefined && audience === undefined && scopes === undefined)
+    problems.push({
+      path: [...path, 'token'],
+      message: 'exchange needs a target: add resource, audience or scopes, as the authorization server wants it',
+    });
+  if (idTokenHeader === undefined) return;
+  const isOpen = forwardHeaders.some(
+    (name) => name === idTokenHeader || (name.endsWith('*') && idTokenHeader.startsWith(name.slice(0, -1))),
+  );
+  if (isReserved(idTokenHeader) || idTokenHeader.endsWith('*') || isOpen)
+    problems.push({
+      path: [...path, 'idTokenHeader'],
+      message: 'must be a header of its own, such as x-id-token: no reserved name, no *, and not in forwardHeaders',
+    });
+}
+
+/** Headers that no configuration may open: identity, framing, cookies and CORS. The proxy enforces the same names. */
+const reservedHeaders =
+  'authorization cookie set-cookie host connection te trailer upgrade via forwarded expect dpop content-length keep-alive x-request-id'.split(
+    ' ',
+  );
+const reservedPrefixes = 'x-forwarded x-original x-real x-http-method proxy transfer access-control sec-'.split(' ');
+
+/** Also a wildcard that would reach one of them: `co*` is the cookie. */
+function isReserved(header: string): boolean {
+  if (!header.endsWith('*'))
+    return reservedHeaders.includes(header) || reservedPrefixes.some((prefix) => header.startsWith(prefix));
+  const stem = header.slice(0, -1);
+  return (
+    reservedHeaders.some((name) => name.startsWith(stem)) ||
+    reservedPrefixes.some((prefix) => prefix.startsWith(stem) || stem.startsWith(prefix))
+  );
+}
+
+/** Is the first path the second or below it? */
+export function isWithin(inner: string, outer: string): boolean {
+  return inner === outer || inner.startsWith(`${outer}/`);
+}
+
+/** The resources that the user's own grant is asked for. */
+export function userResources(apis: Record<string, ApiConfig>): string[] {
+  return Object.values(apis)
+    .filter(({ token }) => token === 'user' || token === 'user-or-client')
+    .flatMap(({ resource }) => resource ?? []);
+}
+
+/** One token for two APIs lets each of them call the other as the user (RFC 9700 §2.3, DT1). */
+export function sharedTokenWarnings(frontend: string, apis: Record<string, ApiConfig>): string[] {
+  const sharing = Object.entries(apis)
+    .filter(([, api]) => api.token === 'user' || api.token === 'user-or-client')
+    .filter(([, { resource, audience, scopes }]) => (resource ?? audience ?? scopes) === undefined)
+    .map(([name]) => name);
+  return sharing.length < 2
+    ? []
+    : [
+        `frontend ${frontend}: ${sharing.join(' and ')} get the same token, so each of them could call the other with it. Give each its resource, audience or scopes`,
+      ];
+}

@@ -1,0 +1,164 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Api } from '../config/config.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { BodyTooLarge, problem, SessionRequired, TokenRefused, TokenUnavailable } from '../http/errors.ts';
+import { loggablePath } from '../ops/logging.ts';
+import { watchSession } from '../session/watch.ts';
+import type { AttachedToken } from '../tokens/token-set.ts';
+import { readChallenge } from './challenge.ts';
+import { discardBody, type Forwarded, type ForwardOptions, forward } from './forward.ts';
+import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+import type { Upstream } from './upstreams.ts';
+
+/** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
+export function buildForwardHandler(
+  context: FrontendContext,
+  api: Api,
+  prefix: string,
+  upstream: Upstream,
+  labels: { frontend: string; api: string },
+) {
+  const { frontend, metrics, pseudonym, isDraining } = context;
+  const origin = new URL(api.upstream).origin;
+  const forwardExtra = buildExtraHeaders(api.forwardHeaders);
+  const returnExtra = buildExtraHeaders(api.returnHeaders);
+  const rewriteLocation = buildLocationRewriter(origin, api.rewritePath, prefix);
+  const scheme = frontend.isSecure ? 'https' : 'http';
+  const idTokenHeader = api.idTokenHeader ?? 'id-token';
+
+  const upstreamHeaders = (request: FastifyRequest, hasBody: boolean, token: AttachedToken | undefined) => {
+    const { via } = request.raw.headers;
+    return buildUpstreamHeaders(request.raw.rawHeaders, {
+      extra: forwardExtra,
+      hasBody,
+      replaced: {
+        authorization: token === undefined ? undefined : `Bearer ${token.accessToken.reveal()}`,
+        [idTokenHeader]: token?.idToken?.reveal(),
+        'x-forwarded-for': request.ip,
+        'x-forwarded-host': frontend.host,
+        'x-forwarded-proto': scheme,
+        'x-request-id': request.id,
+        via: `${via === undefined ? '' : `${via}, `}1.1 ${pseudonym}`,
+      },
+    });
+  };
+
+  return async (request: FastifyRequest, reply: FastifyReply, destination: string): Promise<void> => {
+    const { raw, admitted } = request;
+    if (admitted === undefined) throw problem(SessionRequired); // the hook of the route did not run
+    const hasBody = isWithBody(raw);
+    if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) {
+      discardBody(raw, api.limits.requestBody);
+      throw problem(BodyTooLarge);
+    }
+    const target = raw.url ?? '';
+    const queryAt = target.indexOf('?');
+    const { caller } = admitted;
+    const session = caller.kind === 'session' ? caller.session : undefined;
+    const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
+
+    const send = (token: AttachedToken | undefined, withhold?: ForwardOptions['withhold']): Promise<Forwarded> =>
+      forward({
+        upstream,
+        origin,
+        // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
+        path: `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`,
+        method: request.method,
+        headers: upstreamHeaders(request, hasBody, token),
+        request: raw,
+        response: reply.raw,
+        hasBody,
+        longestBody: api.limits.requestBody,
+        headersTimeout: api.timeouts.headers,
+        bodyTimeout: api.timeouts.body,
+        onHead: () => reply.hijack(),
+        ...(withhold === undefined ? {} : { withhold }),
+        buildHeaders: (status, rawHeaders) => {
+          const built = buildBrowserHeaders(rawHeaders, {
+            extra: returnExtra,
+            cache: api.cache,
+            isPrivate: caller.kind !== 'public',
+            status,
+            rewriteLocation,
+            replaced: {
+              'x-request-id': request.id,
+              'x-content-type-options': 'nosniff',
+              'cross-origin-resource-policy': 'same-origin',
+              connection: isDraining() ? 'close' : undefined,
+            },
+          });
+          if (session !== undefined && isEventStream(built)) bindToSession(context, session.handle, reply.raw);
+          return built;
+        },
+        buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
+      });
+
+    /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
+    const isRefusal = (status: number, rawHeaders: (Buffer | string)[]): boolean => {
+      const { token } = admitted;
+      if (status !== 401 || token === undefined || readChallenge(rawHeaders)?.error !== 'invalid_token') return false;
+      if (!context.accessTokens.canReplace(session, api, token)) return false;
+      request.log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
+      if (isReplayable) return true;
+      context.accessTokens
+        .replace(session, api, token)
+        .catch(() => request.log.warn(labels, 'no other token for the API that refused one'));
+      return false;
+    };
+
+    try {
+      let outcome = await send(admitted.token, isRefusal);
+      if (outcome === 'withheld' && admitted.token !== undefined) {
+        metrics.upstreams.inc({ ...labels, outcome });
+        const answer = await context.accessTokens.replace(session, api, admitted.token);
+        if (answer.kind === 'ended') throw problem(SessionRequired);
+        if (answer.kind === 'refused') throw problem(TokenRefused);
+        if (answer.kind === 'unavailable')
+          throw problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
+        outcome = await send(answer.token);
+      }
+      metrics.upstreams.inc({ ...labels, outcome });
+      if (outcome === 'left-by-browser') reply.hijack();
+      if (outcome !== 'complete') {
+        // Fastify calls onResponse, and so the request log, only for answers that were finished.
+        const line = { method: request.method, path: loggablePath(target), ...labels, outcome };
+        request.log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
+      }
+    } catch (error) {
+      metrics.upstreams.inc({ ...labels, outcome: 'failed' });
+      throw error;
+    }
+  };
+}
+
+function isWithBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+function isEventStream(headers: string[]): boolean {
+  return headers.some(
+    (item, index) => index % 2 === 1 && headers[index - 1] === 'content-type' && /^text\/event-stream\b/i.test(item),
+  );
+}
+
+/** A stream was authorized once and would go on for ever: it ends with its session, and when this process stops. */
+function bindToSession(context: FrontendContext, handle: string, response: ServerResponse): void {
+  const stop = watchSession(context, handle, `api/${handle}`, { onEnd: () => response.destroy() });
+  response.once('close', stop);
+}
+
+/** A redirect to the upstream's own address would lead browsers nowhere, or past us (PX16). */
+function buildLocationRewriter(origin: string, rewritePath: string, prefix: string): (location: string) => string {
+  const inside = rewritePath === '/' ? '' : rewritePath;
+  return (location) => {
+    const isAbsolute = /^(\/|[a-z][a-z0-9+.-]*:)/i.test(location);
+    if (!isAbsolute || !URL.canParse(location, origin)) return location;
+    const { origin: target, pathname, search, hash } = new URL(location, origin);
+    if (target !== origin) return location;
+    const isInside = pathname === inside || pathname.startsWith(`${inside}/`);
+    // One slash in front: a path that begins with two would be another host.
+    const path = isInside ? `${prefix}${pathname.slice(inside.length)}` : pathname.replace(/^\/+/, '/');
+    return `${path}${search}${hash}`;
+  };
+}

@@ -1,0 +1,49 @@
+/** What an upstream says with a 401 about the token that it was sent (RFC 6750 §3, RFC 9470 §3). */
+export interface Challenge {
+  error: string;
+  acrValues: string[];
+  /** Seconds. */
+  maxAge?: number;
+}
+
+/**
+ * Reads the one `Bearer` challenge of an upstream's answer, from undici's raw list. Anything that is not exactly as the
+ * grammar has it is no challenge: an upstream must not be able to put its own words into a login URL (T87).
+ */
+export function readChallenge(raw: (Buffer | string)[]): Challenge | undefined {
+  let value: string | undefined;
+  for (let index = 0; index < raw.length; index += 2) {
+    if (String(raw[index]).toLowerCase() !== 'www-authenticate') continue;
+    if (value !== undefined) return undefined;
+    const line = raw[index + 1] as Buffer | string;
+    value = typeof line === 'string' ? line : line.toString('latin1');
+  }
+  const text = /^(?:bearer|dpop) +(.+)$/i.exec(value ?? '')?.[1];
+  const parameters = text === undefined ? undefined : readParameters(text);
+  const error = parameters?.get('error');
+  if (parameters === undefined || error === undefined) return undefined;
+  const acr = parameters.get('acr_values');
+  const age = parameters.get('max_age');
+  if (acr !== undefined && !/^[\x21\x23-\x5b\x5d-\x7e]{1,128}(?: [\x21\x23-\x5b\x5d-\x7e]{1,128}){0,9}$/.test(acr))
+    return undefined;
+  if (age !== undefined && !/^\d{1,9}$/.test(age)) return undefined;
+  return {
+    error,
+    acrValues: acr?.split(' ') ?? [],
+    ...(age === undefined ? {} : { maxAge: Number(age) }),
+  };
+}
+
+/** auth-param list (RFC 9110 §11.2), each name once. */
+function readParameters(text: string): Map<string, string> | undefined {
+  const parameter = /\s*([\w!#$%&'*.^`|~+-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([\w!#$%&'*.^`|~+:/=-]+))\s*(?:,|$)/y;
+  const found = new Map<string, string>();
+  while (parameter.lastIndex < text.length) {
+    const match = parameter.exec(text);
+    if (match === null) return undefined;
+    const name = (match[1] ?? '').toLowerCase();
+    if (found.has(name)) return undefined;
+    found.set(name, match[2]?.replace(/\\(.)/g, '$1') ?? match[3] ?? '');
+  }
+  return found;
+}

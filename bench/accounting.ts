@@ -1,0 +1,41 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** What a process group used so far, by the kernel's own accounting. */
+export interface Usage {
+  /** User and system time of all processes and threads, ended children included; milliseconds, in steps of 10. */
+  cpuMs: number;
+  /** Resident memory of all its processes; pages that they share are counted for each. */
+  rssBytes: number;
+}
+
+/** USER_HZ: the unit of /proc/PID/stat is a hundredth of a second on every Linux that Node runs on. */
+const tickMs = 10;
+const pageBytes = 4096;
+
+/** Sums up every process of the group: all workers of nginx and Apache, all workers of Cloakroom. */
+export function readUsage(group: number): Usage {
+  let [ticks, pages] = [0, 0];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const fields = readStat(Number(name));
+    if (fields === undefined || fields[2] !== group) continue;
+    ticks += (fields[11] ?? 0) + (fields[12] ?? 0);
+    // Children that ended meanwhile are in the account of the process that waited for them.
+    if (Number(name) === group) ticks += (fields[13] ?? 0) + (fields[14] ?? 0);
+    pages += fields[21] ?? 0;
+  }
+  return { cpuMs: ticks * tickMs, rssBytes: pages * pageBytes };
+}
+
+/** The numbers after the name in /proc/PID/stat: [1] parent, [2] group, [11] utime, [12] stime, … (proc(5)). */
+function readStat(pid: number): number[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text
+      .slice(text.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
+  } catch {
+    return undefined; // ended since the folder was read
+  }
+}

@@ -1,0 +1,84 @@
+import { truncateSync } from 'node:fs';
+import { readUsage } from './accounting.ts';
+import { runLoad } from './load/load.ts';
+import type { Stage } from './stage.ts';
+import type { Subject } from './subjects.ts';
+
+/** One load on one proxy. Times of the processor are microseconds for each answered request. */
+export interface Measurement {
+  cpuUs: number;
+  perSecond: number;
+  p50Ms: number;
+  p99Ms: number;
+  rssMiB: number;
+  /** Redis's own. */
+  redisCpuUs: number;
+  redisCommands: number;
+  /** Share of one core that the proxy had. Well below 1: load or upstream were the bottleneck. */
+  busy: number;
+  /** Why the numbers count for nothing. */
+  fault?: string;
+}
+
+/** Connections of the load; below the limits of every proxy. */
+export const connections = 50;
+
+export interface MeasureOptions {
+  seconds: number;
+  /** Requests a second; as many as it can answer when absent. */
+  rate?: number;
+}
+
+/** Loads the proxy for so long and reads from the kernel and from Redis what that cost. */
+export async function measure(stage: Stage, subject: Subject, options: MeasureOptions): Promise<Measurement> {
+  const { processes, folder, redis } = stage;
+  if (subject.logFile !== undefined) truncateSync(subject.logFile);
+  const before = await readCosts(stage, subject);
+  const { port, requests } = subject;
+  const load = await runLoad({ processes, folder, port, requests, connections, ...options });
+  const after = await readCosts(stage, subject);
+  const perRequest = (cost: number) => cost / load.requests;
+  const cpuMs = after.proxy.cpuMs - before.proxy.cpuMs;
+  // The answer that counts stands for two questions: its own is among those that it counts.
+  const arrived = after.arrived - before.arrived - 1;
+  const fault = faultOf({ ...load, arrived, isRunning: subject.running.isRunning() });
+  return {
+    cpuUs: perRequest(cpuMs * 1000),
+    perSecond: load.requests / load.seconds,
+    p50Ms: load.p50Ms,
+    p99Ms: load.p99Ms,
+    rssMiB: after.proxy.rssBytes / 2 ** 20,
+    redisCpuUs: redis === undefined ? 0 : perRequest((after.redisCpuMs - before.redisCpuMs) * 1000),
+    redisCommands: perRequest(after.redisCommands - before.redisCommands),
+    busy: cpuMs / 1000 / load.seconds,
+    ...(fault === undefined ? {} : { fault }),
+  };
+}
+
+async function readCosts({ redis, upstream }: Stage, { running }: Subject) {
+  const commands = Object.values((await redis?.commands()) ?? {}).reduce((sum, calls) => sum + calls, 0);
+  return {
+    proxy: readUsage(running.pid),
+    redisCpuMs: redis === undefined ? 0 : readUsage(redis.running.pid).cpuMs,
+    redisCommands: commands,
+    arrived: await upstream.count(),
+  };
+}
+
+interface Evidence {
+  requests: number;
+  failed: number;
+  broken: number;
+  arrived: number;
+  isRunning: boolean;
+}
+
+function faultOf({ requests, failed, broken, arrived, isRunning }: Evidence): string | undefined {
+  if (!isRunning) return 'the proxy ended under the load';
+  if (requests === 0) return 'no answer arrived';
+  if (failed > 0) return `${failed} of ${requests} answers were not 200`;
+  if (broken > 0) return `${broken} connections failed or gave no answer`;
+  // Requests that were on their way when the load ended arrived and were not counted: one for each connection.
+  if (arrived < requests) return `${requests - arrived} of ${requests} answers did not come from the upstream`;
+  return undefined;
+}

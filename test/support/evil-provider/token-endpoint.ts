@@ -51,7 +51,11 @@ export async function answerTokenRequest(state: ProviderState, request: TokenReq
         }),
       };
     case 'urn:ietf:params:oauth:grant-type:token-exchange':
-      return exchange(state, authenticated);
+      return exchange(state, authenticated, 'subject_token');
+    case 'urn:ietf:params:oauth:grant-type:jwt-bearer':
+      return params.get('requested_token_use') === 'on_behalf_of'
+        ? exchange(state, authenticated, 'assertion')
+        : refused('invalid_request');
     default:
       return refused('unsupported_grant_type');
   }
@@ -129,8 +133,13 @@ function withinGrace(state: ProviderState, family: Family, token: string): boole
   return state.now() < usedAt + state.settings.reuseGraceSeconds * 1000;
 }
 
-function exchange(state: ProviderState, { params, clientId, thumbprint }: Authenticated): Answer {
-  const subject = state.accessTokens.get(params.get('subject_token') ?? '');
+/** RFC 8693, or Microsoft's on-behalf-of, whose answer names no `issued_token_type`. */
+function exchange(
+  state: ProviderState,
+  { params, clientId, thumbprint }: Authenticated,
+  parameter: 'subject_token' | 'assertion',
+): Answer {
+  const subject = state.accessTokens.get(params.get(parameter) ?? '');
   if (!subject?.active || subject.login === undefined) return refused('invalid_request', 'unknown subject_token');
   const scope = params.get('scope') ?? '';
   const token = issueAccessToken(state, {
@@ -141,7 +150,8 @@ function exchange(state: ProviderState, { params, clientId, thumbprint }: Authen
     thumbprint,
     ...(subject.family ? { family: subject.family } : {}),
   });
-  return { json: { ...token, issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' } };
+  const type = { issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' };
+  return { json: parameter === 'assertion' ? token : { ...token, ...type } };
 }
 
 function verifierFits(code: CodeGrant, verifier: string | null): boolean {

@@ -125,7 +125,6 @@ export function buildUpstreamHeaders(raw: string[], { extra, hasBody, replaced }
     // Compared exactly: X_Forwarded_User or x.user is on no list (T67).
     if (!requestHeaders.has(name) && !isExtra(name, extra)) continue;
     if (connectionNamed?.has(name) === true) continue;
-    if (Object.hasOwn(replaced, name)) continue; // also one that an API's own list would let through
     if (!hasBody && (name === 'content-length' || name === 'content-type')) continue;
     headers.push(name, raw[index + 1] as string);
   }

@@ -5,6 +5,7 @@ import { createTokenVerifier } from './api/access-token.ts';
 import { catalogRoutes } from './api/catalog.ts';
 import { buildGuards, CLAIMS, claimsOf } from './api/guard.ts';
 import { ordersRoutes } from './api/orders.ts';
+import { CATALOG_RESOURCE, ORDERS_RESOURCE } from './provider/resources.ts';
 
 export type ApiName = 'orders' | 'catalog';
 
@@ -16,7 +17,7 @@ export interface ApiOptions {
   port?: number;
   /** Whose tokens are believed; its keys are looked up at the first token. */
   issuer: string;
-  /** The `aud` a token must have. Default: the demo provider's default resource. */
+  /** The `aud` a token must have. Default: the resource of this API at the demo's provider. */
   audience?: string;
   /** Sees every request as it arrives, so that a test can look at what Cloakroom sent. */
   onRequest?: (request: { method: string; url: string; headers: IncomingHttpHeaders }) => void;
@@ -31,7 +32,8 @@ export interface RunningApi {
 
 /** Starts one of the demo's two APIs: it knows nothing of Cloakroom, sessions or cookies, only of bearer tokens. */
 export async function startApi(options: ApiOptions): Promise<RunningApi> {
-  const { name, host = '127.0.0.1', port = 0, issuer, audience = 'urn:cloakroom:demo:apis', onRequest } = options;
+  const { name, host = '127.0.0.1', port = 0, issuer, onRequest } = options;
+  const audience = options.audience ?? (name === 'orders' ? ORDERS_RESOURCE : CATALOG_RESOURCE);
   const answeredBy = `${name} API`;
   const guards = buildGuards(answeredBy, createTokenVerifier(issuer, audience));
 

@@ -5,9 +5,11 @@ import Provider, { type ClientMetadata, type JWKS } from 'oidc-provider';
 import { Agent } from 'undici';
 import { adminRoutes } from './provider/admin-routes.ts';
 import { demoClient } from './provider/clients.ts';
-import { buildConfiguration, DEFAULT_RESOURCE } from './provider/configuration.ts';
+import { buildConfiguration } from './provider/configuration.ts';
 import { loginRoutes } from './provider/login-routes.ts';
-import { generateSigningKeys } from './provider/signing-keys.ts';
+import { createResources, DEMO_RESOURCES, type DemoResource } from './provider/resources.ts';
+import { generateSigningKeys, signingAlgorithm } from './provider/signing-keys.ts';
+import { registerTokenExchange } from './provider/token-exchange.ts';
 import { type TokenRequest, tokenRequestObserver } from './provider/token-requests.ts';
 import { createUsers, type Users } from './provider/users.ts';
 
@@ -20,12 +22,20 @@ export interface ProviderOptions {
   issuer?: string;
   /** Where Cloakroom answers: the demo client's redirect URIs start with it. Default http://localhost:8080. */
   publicUrl?: string;
-  /** The registered clients, each with its own redirect URIs. Default: `demoClient(publicUrl)` alone. */
+  /**
+   * The registered clients, each with its own redirect URIs. One that names no `grant_types` may use all: code, refresh,
+   * client credentials, token exchange, on-behalf-of. Default: `demoClient(publicUrl)` alone.
+   */
   clients?: readonly ClientMetadata[];
   /** Default 120: short enough to watch a refresh happen. */
   accessTokenTtlSeconds?: number;
-  /** Resources (RFC 8707) that tokens can be made for; the first is taken when a request names none. */
-  resources?: readonly string[];
+  /**
+   * Resources (RFC 8707) that tokens can be made for, by login, refresh, client credentials and exchange; the first is
+   * taken when a request names none. Default: the two of the demo.
+   */
+  resources?: readonly (string | DemoResource)[];
+  /** The `roles` of client credentials tokens. Default: `reader`. */
+  applicationRoles?: readonly string[];
   /** Default `offered`. */
   pushedAuthorizationRequests?: 'off' | 'offered' | 'required';
   /** Signing keys with their private parts; default: a fresh ES256 key. An RSA key first means RS256. */
@@ -68,14 +78,17 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
   const issuer = options.issuer ?? `http://${host}:${port}`;
 
   const dispatcher = new Agent();
+  const ttlSeconds = options.accessTokenTtlSeconds ?? 120;
+  const resources = createResources(options.resources ?? DEMO_RESOURCES, { ttlSeconds, alg: signingAlgorithm(jwks) });
   const oidc = new Provider(
     issuer,
     buildConfiguration({
       clients: options.clients ?? [demoClient(publicUrl)],
       users,
       jwks,
-      accessTokenTtlSeconds: options.accessTokenTtlSeconds ?? 120,
-      resources: options.resources ?? [DEFAULT_RESOURCE, 'urn:cloakroom:demo:orders', 'urn:cloakroom:demo:catalog'],
+      accessTokenTtlSeconds: ttlSeconds,
+      resources,
+      applicationRoles: options.applicationRoles ?? ['reader'],
       pushedAuthorizationRequests: options.pushedAuthorizationRequests ?? 'offered',
       dispatcher,
     }),
@@ -86,6 +99,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
   oidc.on('backchannel.error', (_ctx, error, client) => {
     log(`back-channel logout of ${client.clientId} failed: ${describe(error)}`);
   });
+  registerTokenExchange(oidc, { jwks, resources, users });
   oidc.use(tokenRequestObserver(oidc, options.onTokenRequest));
   oidc.use(loginRoutes(oidc, users, publicUrl));
   oidc.use(adminRoutes(oidc, users));

@@ -1,4 +1,5 @@
 import type { ClientMetadata } from 'oidc-provider';
+import { EXCHANGE_GRANT_TYPES } from './token-exchange.ts';
 
 /** Not a secret: it is printed here for everybody, and opens nothing but a demo on your own machine. */
 export const DEMO_CLIENT_SECRET = 'demo-secret-for-the-local-provider-only';
@@ -18,7 +19,11 @@ export function demoClient(publicUrl: string): ClientMetadata {
   };
 }
 
-/** The grants Cloakroom needs; a client that lists its own keeps them. */
+/** All grants that Cloakroom can ask for; a client that lists its own keeps them. */
 export function withGrantTypes(client: ClientMetadata): ClientMetadata {
-  return { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], ...client };
+  return {
+    grant_types: ['authorization_code', 'refresh_token', 'client_credentials', ...EXCHANGE_GRANT_TYPES],
+    response_types: ['code'],
+    ...client,
+  };
 }

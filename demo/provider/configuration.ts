@@ -1,28 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import {
-  type ClientMetadata,
-  type Configuration,
-  errors,
-  type Grant,
-  type JWKS,
-  type KoaContextWithOIDC,
-} from 'oidc-provider';
+import type { ClientMetadata, Configuration, Grant, JWKS, KoaContextWithOIDC } from 'oidc-provider';
 import { type Dispatcher, fetch as undiciFetch } from 'undici';
 import { withGrantTypes } from './clients.ts';
 import { createMemoryAdapter } from './memory-adapter.ts';
 import { renderErrorPage, renderLoggedOutPage, renderLogoutPage } from './pages.ts';
+import type { Resources } from './resources.ts';
 import { signingAlgorithm } from './signing-keys.ts';
+import { EXCHANGED } from './token-exchange.ts';
 import type { Users } from './users.ts';
-
-/** The resource (RFC 8707) every access token is made for when the authorization request names none. */
-export const DEFAULT_RESOURCE = 'urn:cloakroom:demo:apis';
 
 export interface ProviderPolicy {
   clients: readonly ClientMetadata[];
   users: Users;
   jwks: JWKS;
   accessTokenTtlSeconds: number;
-  resources: readonly string[];
+  resources: Resources;
+  /** What a client may do by itself, without a user: the `roles` of its client credentials tokens. */
+  applicationRoles: readonly string[];
   pushedAuthorizationRequests: 'off' | 'offered' | 'required';
   /** Carries the back-channel logout calls; closed together with the provider. */
   dispatcher: Dispatcher;
@@ -56,7 +50,12 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
       // Read at every call: a refreshed ID token shows the roles of now, not those of the login.
       return { accountId: sub, claims: () => ({ ...identityClaims(users, sub), sub }) };
     },
-    extraTokenClaims: (_ctx, token) => (token.kind === 'AccessToken' ? accessTokenClaims(users, token.accountId) : {}),
+    extraTokenClaims: (_ctx, token) => {
+      if (token.kind !== 'AccessToken') return { roles: [...policy.applicationRoles] };
+      // Who acts for the user (RFC 8693 section 4.1).
+      const actor = token.gty === EXCHANGED ? { act: { sub: token.clientId } } : {};
+      return { ...accessTokenClaims(users, token.accountId), ...actor };
+    },
     fetch: (input, init) => fetchWithoutLoopbackGuard(input, init, dispatcher),
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     loadExistingGrant: grantWhatWasAsked,
@@ -69,6 +68,7 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
     ttl: {
       AccessToken: policy.accessTokenTtlSeconds,
       AuthorizationCode: 60,
+      ClientCredentials: policy.accessTokenTtlSeconds,
       Grant: 14 * DAY,
       IdToken: 60 * 60,
       Interaction: 60 * 60,
@@ -78,7 +78,8 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
     features: {
       devInteractions: { enabled: false },
       userinfo: { enabled: false },
-      introspection: { enabled: false },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientAuthMethod !== 'none' },
       revocation: { enabled: true, allowedPolicy: ownTokenOnly },
       backchannelLogout: { enabled: true },
       rpInitiatedLogout: {
@@ -92,18 +93,9 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: (_ctx, _client, oneOf) => oneOf?.[0] ?? policy.resources[0] ?? DEFAULT_RESOURCE,
+        defaultResource: (_ctx, _client, oneOf) => oneOf?.[0] ?? policy.resources.first,
         useGrantedResource: () => true,
-        getResourceServerInfo: (_ctx, resource) => {
-          if (!policy.resources.includes(resource)) throw new errors.InvalidTarget();
-          return {
-            scope: 'orders catalog',
-            audience: resource,
-            accessTokenTTL: policy.accessTokenTtlSeconds,
-            accessTokenFormat: 'jwt',
-            jwt: { sign: { alg } },
-          };
-        },
+        getResourceServerInfo: (_ctx, resource) => policy.resources.describe(resource),
       },
     },
   };

@@ -1,4 +1,4 @@
-import { exportJWK, generateKeyPair, type JWK } from 'jose';
+import { exportJWK, generateKeyPair, type JSONWebKeySet, type JWK } from 'jose';
 import type { JWKS } from 'oidc-provider';
 
 /** A fresh ES256 key per start: made in a millisecond, where an RSA key takes a good part of a second. */
@@ -11,4 +11,10 @@ export async function generateSigningKeys(): Promise<JWKS> {
 /** The algorithm that ID tokens and access tokens are signed with: that of the first key. */
 export function signingAlgorithm(jwks: JWKS): 'ES256' | 'RS256' {
   return jwks.keys[0]?.kty === 'RSA' ? 'RS256' : 'ES256';
+}
+
+/** The set as the provider publishes it. */
+export function publicKeys(jwks: JWKS): JSONWebKeySet {
+  const keys = jwks.keys.map(({ kty, crv, x, y, n, e, kid, alg, use }) => ({ kty, crv, x, y, n, e, kid, alg, use }));
+  return JSON.parse(JSON.stringify({ keys }));
 }

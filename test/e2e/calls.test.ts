@@ -1,6 +1,6 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from './support/demo.ts';
+import { type Demo, startDemo } from '../support/demo.ts';
 import { enterPassword, logIn, press, rolesOf, shownClaims, textOf } from './support/spa.ts';
 import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
 
@@ -23,7 +23,7 @@ describe('calling APIs from a browser', () => {
     expect(demo.log.errors()).toEqual([]);
   });
 
-  it('gets what the roles of the user allow, and the API’s own 403 for the rest', async () => {
+  it('gets what the roles of the user allow; the API’s own 403, or that of a rule in front of it, for the rest', async () => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'bob');
     expect(await press(tab, 'call-orders')).toMatchObject({ status: '200', source: 'orders API' });
@@ -35,7 +35,13 @@ describe('calling APIs from a browser', () => {
     visitor.expectFailedLoad(403, '/api/catalog/products/1');
     expect(await press(tab, 'call-products-put')).toMatchObject({
       status: '403',
-      source: 'catalog API',
+      source: 'Cloakroom',
+      body: { code: 'BFF_POLICY_DENIED' },
+    });
+    visitor.expectFailedLoad(403, '/api/orders/orders/1');
+    expect(await press(tab, 'call-orders-delete')).toMatchObject({
+      status: '403',
+      source: 'orders API',
       body: { error: 'forbidden', roles: ['clerk'] },
     });
   });

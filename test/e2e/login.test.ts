@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from './support/demo.ts';
+import { type Demo, startDemo } from '../support/demo.ts';
 import { enterPassword, expectUser, goToLogin, logIn, press, rolesOf, shownClaims, textOf } from './support/spa.ts';
 import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
 

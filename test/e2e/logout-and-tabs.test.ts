@@ -1,6 +1,6 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from './support/demo.ts';
+import { type Demo, startDemo } from '../support/demo.ts';
 import { enterPassword, expectNobody, expectUser, goToLogin, logIn, press } from './support/spa.ts';
 import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
 

@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, type Page, type Response } from 'playwright-core';
 import { expect } from 'vitest';
 import { assertNoSecrets } from '../../support/canary.ts';
-import type { Demo } from './demo.ts';
+import type { Demo } from '../../support/demo.ts';
 
 /** Starts the Chromium of CHROMIUM_PATH or of the PATH, without a window and without calls home. */
 export function launchChromium(): Promise<Browser> {

@@ -18,6 +18,7 @@ import { createOpsListener } from './ops/listener.ts';
 import { acceptRequestId, loggerOptions } from './ops/logging.ts';
 import { createMetrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
+import { buildForwardAuthHosts, forwardAuthPlugin } from './proxy/forward-auth.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
 import { createSessionChannel } from './session/events.ts';
 import { openStore } from './session/open-store.ts';
@@ -118,11 +119,15 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
   scope.setErrorHandler(buildErrorHandler({ isSecure: frontend.isSecure, loginPath, metrics }));
   await scope.register(async (inner) => providerEndpointsPlugin(inner, context));
   await scope.register(async (inner) => endpointsPlugin(inner, context));
+  const { forwardAuth } = frontend;
+  if (forwardAuth !== undefined)
+    await scope.register(async (inner) => forwardAuthPlugin(inner, { context, forwardAuth }));
   for (const api of frontend.apis) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
   if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));
 }
 
 function createServer(config: Config, logStream: Writable | undefined): FastifyInstance {
+  const forwardAuthHost = buildForwardAuthHosts(config.frontends);
   const server = fastify({
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
     logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
@@ -132,7 +137,9 @@ function createServer(config: Config, logStream: Writable | undefined): FastifyI
     rewriteUrl(request) {
       const split = splitAbsoluteForm(request.url ?? '/');
       // Host names have no case; the router compares them as text.
-      if (request.headers.host !== undefined) request.headers.host = request.headers.host.toLowerCase();
+      const { host } = request.headers;
+      if (host !== undefined)
+        request.headers.host = forwardAuthHost(host.toLowerCase(), request.url ?? '') ?? host.toLowerCase();
       if (split === undefined) return request.url ?? '/';
       request.headers.host = split[0].toLowerCase();
       return split[1];

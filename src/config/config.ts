@@ -3,12 +3,12 @@ import type { ApiConfig } from './api-schema.ts';
 import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 import type { CrossProblem } from './document.ts';
 import { checkRedis } from './redis.ts';
-import type { ConfigInput, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
+import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
 import { isLoopbackHost } from './values.ts';
 
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './api-schema.ts';
 export type { AuthorizationServerConfig } from './authorization-server-schema.ts';
-export type { RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
+export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {
@@ -32,6 +32,7 @@ export interface Frontend {
   cookieName: string;
   sameSite: 'strict' | 'lax';
   apis: Api[];
+  forwardAuth?: ForwardAuthConfig;
   files?: string;
 }
 
@@ -52,6 +53,7 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
     buildFrontend(name, path, frontend, problems, warnings),
   );
   checkFrontendsApart(frontends, named, problems, warnings);
+  checkForwardAuth(frontends, named, input.trustedProxies, problems);
 
   if (input.session.idleTimeout > input.session.absoluteTimeout) {
     problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });
@@ -79,7 +81,7 @@ interface NamedFrontend {
 
 function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFrontend[] {
   if (input.frontends !== undefined) {
-    for (const key of ['publicUrl', 'authorizationServer', 'files'] as const) {
+    for (const key of ['publicUrl', 'authorizationServer', 'forwardAuth', 'files'] as const) {
       if (input[key] !== undefined)
         problems.push({ path: [key], message: 'stands beside frontends: move it into one of them' });
     }
@@ -101,12 +103,12 @@ function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFron
     }
     return [];
   }
-  const { cookie, apis, files } = input;
+  const { cookie, apis, forwardAuth, files } = input;
   return [
     {
       name: 'default',
       path: [],
-      input: { publicUrl, authorizationServer, cookie, apis, ...(files === undefined ? {} : { files }) },
+      input: { publicUrl, authorizationServer, cookie, apis, forwardAuth, files },
     },
   ];
 }
@@ -157,6 +159,7 @@ function buildFrontend(
     cookieName: cookieName(name, input.cookie.name, isSecure, [...path, 'cookie', 'name'], problems),
     sameSite: input.cookie.sameSite,
     apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
+    ...(input.forwardAuth === undefined ? {} : { forwardAuth: input.forwardAuth }),
     ...(input.files === undefined ? {} : { files: input.files }),
   };
 }
@@ -227,6 +230,29 @@ function checkFrontendsApart(
           message: `is also the cookie of ${other.name} on the same host: choose another`,
         });
       }
+    }
+  });
+}
+
+/** Who may ask, and under which Host, must be clear: an answer has a token in it. */
+function checkForwardAuth(
+  frontends: Frontend[],
+  named: NamedFrontend[],
+  trustedProxies: string[],
+  problems: CrossProblem[],
+): void {
+  frontends.forEach(({ forwardAuth }, index) => {
+    if (forwardAuth === undefined) return;
+    const path = [...(named[index]?.path ?? []), 'forwardAuth'];
+    if (trustedProxies.length === 0)
+      problems.push({ path, message: 'is for trusted proxies only: list their addresses in trustedProxies' });
+    const others = frontends.filter((_, at) => at !== index);
+    for (const host of forwardAuth.hosts) {
+      if (others.some((other) => other.host === host || other.forwardAuth?.hosts.includes(host)))
+        problems.push({
+          path: [...path, 'hosts'],
+          message: `${host} leads to another frontend too: give each a host name of its own`,
+        });
     }
   });
 }

@@ -118,6 +118,20 @@ const tokens = z.strictObject({
   ).prefault('12s'),
 });
 
+const forwardAuth = z.strictObject({
+  key: serverKey(
+    'What the proxy proves itself with: the header `x-forward-auth-key`, or the parameter `key` of the address. A secret of its own, from "cloakroom keygen". Without it every browser behind a trusted proxy could fetch its own token.',
+  ),
+  hosts: z
+    .array(z.string().regex(/^[a-z0-9.:[\]-]+$/, 'is not a host as in a Host header, such as cloakroom:8080'))
+    .prefault([])
+    .meta({
+      description:
+        'Host headers besides that of `publicUrl` under which `/bff/forward-auth`, and nothing else, may be asked. Traefik sends the host of its `address`.',
+      examples: [['cloakroom:8080']],
+    }),
+});
+
 const frontendShape = {
   publicUrl: url(
     'Where browsers find this frontend. Redirect URIs, cookies and the accepted Host follow from it.',
@@ -143,6 +157,10 @@ const frontendShape = {
     .record(z.string().regex(/^[a-z][a-z0-9-]*$/, 'must be a lower-case name such as orders'), api)
     .prefault({})
     .meta({ description: 'The APIs, by name. A path that belongs to none of them is not served.' }),
+  forwardAuth: forwardAuth.optional().meta({
+    description:
+      'Answers `/bff/forward-auth`, where another proxy (nginx `auth_request`, Traefik, Caddy, Envoy) asks about each request that it forwards by itself. Only peers in `trustedProxies` that know the key get an answer.',
+  }),
   files: z
     .string()
     .optional()
@@ -153,7 +171,12 @@ const frontend = z.strictObject(frontendShape);
 
 const cidr = z.string().refine((text) => {
   const [address = '', bits, ...rest] = text.split('/');
-  return isIP(address) !== 0 && rest.length === 0 && (bits === undefined || /^\d{1,3}$/.test(bits));
+  const longest = isIP(address) === 4 ? 32 : 128;
+  return (
+    isIP(address) !== 0 &&
+    rest.length === 0 &&
+    (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= longest))
+  );
 }, 'is not an address or CIDR range such as 10.0.0.0/8');
 
 export const configSchema = z
@@ -178,7 +201,7 @@ export const configSchema = z
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
     trustedProxies: z.array(cidr).prefault([]).meta({
       description:
-        'Addresses whose `X-Forwarded-For` is believed: your TLS terminator. Scheme and host always come from `publicUrl`.',
+        'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Scheme and host always come from `publicUrl`.',
     }),
     ...frontendShape,
     publicUrl: frontendShape.publicUrl.optional(),
@@ -239,3 +262,4 @@ export type SessionConfig = z.output<typeof session>;
 export type RedisConfig = z.output<typeof redis>;
 export type TokensConfig = z.output<typeof tokens>;
 export type FrontendInput = z.output<typeof frontend>;
+export type ForwardAuthConfig = z.output<typeof forwardAuth>;

@@ -22,7 +22,7 @@ import { ownHeaders } from './security-headers.ts';
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Decides how errors look: API routes never answer with a page or a redirect. */
-    kind?: 'endpoint' | 'api' | 'file';
+    kind?: 'endpoint' | 'api' | 'forward-auth' | 'file';
     frontend?: string;
     api?: string;
   }

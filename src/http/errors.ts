@@ -109,6 +109,16 @@ export const LoopDetected = define(
   'The request came back to where it was: an upstream points at Cloakroom itself.',
   508,
 );
+export const ForwardAuthInvalid = define(
+  'BFF_FORWARD_AUTH_INVALID',
+  'The proxy does not say in exactly one way what the browser asked for: X-Original-Method and X-Original-URI, X-Forwarded-Method and X-Forwarded-Uri, or the path below /bff/forward-auth.',
+  400,
+);
+export const ForwardAuthDenied = define(
+  'BFF_FORWARD_AUTH_DENIED',
+  'No API is configured for this path and method.',
+  403,
+);
 export const Internal = define('BFF_INTERNAL', 'Something went wrong here: tell the operator the request id.', 500);
 
 /** All of them, for the docs test and the metrics. */
@@ -145,6 +155,8 @@ export const problemTypes = [
   UpstreamInvalid,
   UpstreamTimeout,
   LoopDetected,
+  ForwardAuthInvalid,
+  ForwardAuthDenied,
   Internal,
 ];
 

@@ -14,7 +14,7 @@ declare module 'fastify' {
   }
 }
 
-const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+export const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
  * One API in its own scope: ticket → authorize → @fastify/http-proxy with our forwarder. The session is read, never
@@ -72,12 +72,12 @@ export async function proxyPlugin(
 }
 
 /** What is left of a request target below the API's prefix, without the query. */
-function pathBelow(prefix: string, target: string): string {
+export function pathBelow(prefix: string, target: string): string {
   const queryAt = target.indexOf('?');
   return target.slice(prefix.length, queryAt === -1 ? undefined : queryAt);
 }
 
 /** The API scope has no cookie plugin: a session that is known to be over is cleared with the attributes it was set with. */
-function clearedCookie(name: string, isSecure: boolean, sameSite: 'strict' | 'lax'): string {
+export function clearedCookie(name: string, isSecure: boolean, sameSite: 'strict' | 'lax'): string {
   return `${name}=; Max-Age=0; Path=/; HttpOnly${isSecure ? '; Secure' : ''}; SameSite=${sameSite === 'strict' ? 'Strict' : 'Lax'}`;
 }

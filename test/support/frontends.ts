@@ -21,6 +21,7 @@ export interface Frontends {
 export async function startFrontends(
   apart: 'host' | 'path',
   change?: (frontends: ConfigData) => void,
+  shared: ConfigData = {},
 ): Promise<Frontends> {
   const officeProvider = await startEvilProvider({ clientId: 'office-client', audience: 'office-api' });
   const browsers: Browser[] = [];
@@ -46,6 +47,7 @@ export async function startFrontends(
         },
       };
       for (const key of ['publicUrl', 'authorizationServer', 'apis']) delete data[key];
+      Object.assign(data, shared);
       change?.(data.frontends);
     },
   });

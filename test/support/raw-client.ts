@@ -5,6 +5,8 @@ import { type HeaderLine, headerValues, parseResponses, type RawResponse } from 
 export interface OpenOptions {
   /** Address to connect to; 127.0.0.1. */
   host?: string;
+  /** Address to come from: another one of loopback is another peer to Cloakroom. */
+  localAddress?: string;
   /** Trust this authority and speak TLS. */
   tls?: { ca: string; servername?: string };
 }
@@ -93,10 +95,13 @@ export async function rawRequest(
 }
 
 /** Opens a connection and sends nothing. */
-export async function openRaw(port: number, { host = '127.0.0.1', tls }: OpenOptions = {}): Promise<RawConnection> {
+export async function openRaw(
+  port: number,
+  { host = '127.0.0.1', localAddress, tls }: OpenOptions = {},
+): Promise<RawConnection> {
   const socket = tls
     ? connectTls({ port, host, ca: tls.ca, servername: tls.servername ?? 'localhost', ALPNProtocols: ['http/1.1'] })
-    : connectTcp({ port, host, allowHalfOpen: true });
+    : connectTcp({ port, host, allowHalfOpen: true, ...(localAddress === undefined ? {} : { localAddress }) });
   await new Promise<void>((resolve, reject) => {
     socket.once(tls ? 'secureConnect' : 'connect', resolve);
     socket.once('error', reject);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type Case, each } from './bad-values.ts';
 import { type Data, smallest } from './support.ts';
 
@@ -12,6 +13,9 @@ const frontends = (of: object) => (data: Data) => {
   for (const key of ['publicUrl', 'authorizationServer', 'apis']) delete data[key];
   Object.assign(data, { frontends: of });
 };
+const key = () => randomBytes(32).toString('base64url');
+const forwardAuth = (block: object) => (data: Data) =>
+  Object.assign(data, { trustedProxies: ['10.0.0.0/8'], forwardAuth: block });
 
 export const badStructure: Record<string, Case[]> = {
   'unknown keys': [
@@ -117,6 +121,47 @@ export const badStructure: Record<string, Case[]> = {
       }),
       'frontends.admin.cookie.name',
       /also the cookie of shop/,
+    ],
+  ],
+  'forward-auth': [
+    [
+      'without trusted proxies',
+      (d) => Object.assign(d, { forwardAuth: { key: key() } }),
+      'forwardAuth',
+      /list their addresses in trustedProxies/,
+    ],
+    ['without a key', forwardAuth({}), 'forwardAuth.key', /is required: add it/],
+    ...each(
+      ['', 'change-me', 'a'.repeat(43), 'correct-horse-battery-staple-correct-horse'],
+      (d, text) => forwardAuth({ key: text })(d),
+      'forwardAuth.key',
+      /make one with "cloakroom keygen"/,
+    ),
+    [
+      'with a URL for a host',
+      forwardAuth({ key: key(), hosts: ['http://cloakroom:8080/'] }),
+      'forwardAuth.hosts.0',
+      /such as cloakroom:8080/,
+    ],
+    [
+      'beside frontends',
+      (d) => {
+        frontends({ shop: frontend('https://a.example.com') })(d);
+        forwardAuth({ key: key() })(d);
+      },
+      'forwardAuth',
+      /stands beside frontends: move it/,
+    ],
+    [
+      'of two frontends under one host',
+      (d) => {
+        const both = { forwardAuth: { key: key(), hosts: ['cloakroom:8080'] } };
+        const urls = ['https://a.example.com', 'https://b.example.com'];
+        frontends({ a: frontend(urls[0] as string, both), b: frontend(urls[1] as string, both) })(d);
+        d.trustedProxies = ['10.0.0.0/8'];
+      },
+      'frontends.b.forwardAuth.hosts',
+      /leads to another frontend too/,
     ],
   ],
   'missing and misplaced parts': [

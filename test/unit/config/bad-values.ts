@@ -159,7 +159,7 @@ export const badValues: Record<string, Case[]> = {
       /keep one of them/,
     ],
     ...each(
-      words('1 loopback 10.0.0.0/x 10.0.0/8 ::1/8/8'),
+      words('1 loopback 10.0.0.0/x 10.0.0/8 ::1/8/8 10.0.0.0/33 ::1/129'),
       (d, proxy) => Object.assign(d, { trustedProxies: [proxy] }),
       'trustedProxies.0',
       /10\.0\.0\.0\/8/,

@@ -1,0 +1,146 @@
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIPv6 } from 'node:net';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Api, ForwardAuthConfig, Frontend } from '../config/config.ts';
+import { isServerKey } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import {
+  ForwardAuthDenied,
+  ForwardAuthInvalid,
+  HostUnknown,
+  PathNotCanonical,
+  problem,
+  RouteUnknown,
+} from '../http/errors.ts';
+import { targetFault } from '../http/request-path.ts';
+import { buildAuthorize } from './authorize.ts';
+import { allMethods, clearedCookie, pathBelow } from './plugin.ts';
+
+const endpoint = '/bff/forward-auth';
+
+/** How a proxy says what the browser asked for: nginx (by configuration), then Traefik and Caddy. */
+const namings = [
+  ['x-original-method', 'x-original-uri'],
+  ['x-forwarded-method', 'x-forwarded-uri'],
+] as const;
+
+/**
+ * `/bff/forward-auth` of one frontend: another proxy forwards the calls and asks here about each. The answer is the
+ * decision that a call to Cloakroom itself would get, and the token for the proxy to attach.
+ *
+ * What the browser asked for comes in headers, and the answer has the token in it. So an address is not enough to be
+ * believed: any browser reaches this path through the very proxy that is trusted, and would name a URI of its choice
+ * and read the token out of the answer (PX8, T68; GHSA-7x63-xv5r-3p2x). Only what a browser can't know helps: the key.
+ */
+export async function forwardAuthPlugin(
+  scope: FastifyInstance,
+  { context, forwardAuth }: { context: FrontendContext; forwardAuth: ForwardAuthConfig },
+): Promise<void> {
+  const { frontend } = context;
+  const { cookieName, isSecure, sameSite } = frontend;
+  const ownPath = `${frontend.basePath}${endpoint}`;
+  const isTrusted = buildPeerCheck(context.config.trustedProxies);
+  const gates = frontend.apis.map((api) => ({
+    api,
+    prefix: `${frontend.basePath}${api.path}`,
+    authorize: buildAuthorize(context, api),
+  }));
+
+  // Envoy may send a body along; nobody reads it.
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
+
+  scope.addHook('onRequest', async ({ raw, log }) => {
+    const address = raw.socket.remoteAddress;
+    const reason = !isTrusted(address) ? 'address' : !hasKey(raw, ownPath, forwardAuth) ? 'key' : undefined;
+    if (reason === undefined) return;
+    log.warn({ frontend: frontend.name, reason, address, audit: 'forward_auth_refused' }, 'request refused');
+    throw problem(RouteUnknown); // as where it is off: who has no business here learns nothing
+  });
+
+  async function answer(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const { headers, log } = request;
+    const { method, target } = originalRequest(request.raw, ownPath, frontend);
+    const gate = gates.find(({ prefix }) => isBelow(target, prefix));
+    if (gate === undefined || !gate.api.methods.includes(method as Api['methods'][number]))
+      throw problem(ForwardAuthDenied);
+    const admission = await gate.authorize({ method, path: pathBelow(gate.prefix, target), headers, log });
+    if (admission.kind === 'refused') {
+      if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
+      throw admission.problem;
+    }
+    const { token } = admission;
+    const { idTokenHeader } = gate.api;
+    reply.header('cache-control', 'no-store');
+    if (token !== undefined) reply.header('authorization', `Bearer ${token.accessToken.reveal()}`);
+    if (token?.idToken !== undefined && idTokenHeader !== undefined)
+      reply.header(idTokenHeader, token.idToken.reveal());
+    return reply.send();
+  }
+
+  const config = { kind: 'forward-auth', frontend: frontend.name } as const;
+  scope.route({ method: 'GET', url: endpoint, config, handler: answer });
+  // Envoy: the original method, and the original path behind ours.
+  scope.route({ method: allMethods, url: `${endpoint}/*`, config, handler: answer });
+}
+
+/**
+ * For hosts of `forwardAuth.hosts`: the host of the frontend that is asked, else `undefined`. Traefik can't send
+ * another Host than that of its `address`, and nothing but this one path is served under such a name.
+ */
+export function buildForwardAuthHosts(frontends: Frontend[]): (host: string, target: string) => string | undefined {
+  const asked = new Map<string, Frontend>();
+  for (const frontend of frontends) for (const host of frontend.forwardAuth?.hosts ?? []) asked.set(host, frontend);
+  return (host, target) => {
+    const frontend = asked.get(host);
+    return frontend !== undefined && isBelow(target, `${frontend.basePath}${endpoint}`) ? frontend.host : undefined;
+  };
+}
+
+/** The connection itself counts here, never `X-Forwarded-For`. */
+function buildPeerCheck(ranges: string[]): (address: string | undefined) => boolean {
+  const trusted = new BlockList();
+  for (const range of ranges) {
+    const [address = '', bits] = range.split('/');
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+    if (bits === undefined) trusted.addAddress(address, family);
+    else trusted.addSubnet(address, Number(bits), family);
+  }
+  return (address) => address !== undefined && trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+}
+
+/** The key in its header, or for proxies that can add none in our own query; not in both, and not twice. */
+function hasKey({ headersDistinct, url = '' }: IncomingMessage, ownPath: string, { key }: ForwardAuthConfig): boolean {
+  const query = url.startsWith(`${ownPath}?`) ? new URLSearchParams(url.slice(ownPath.length)) : undefined;
+  const sent = [...(headersDistinct['x-forward-auth-key'] ?? []), ...(query?.getAll('key') ?? [])];
+  return sent.length === 1 && isServerKey(key, sent[0] as string);
+}
+
+/** What the browser asked for, said in exactly one way and meaning one thing to everybody; nothing is guessed. */
+function originalRequest(
+  raw: IncomingMessage,
+  ownPath: string,
+  frontend: Frontend,
+): { method: string; target: string } {
+  const { headersDistinct: sent, url = '' } = raw;
+  // The router decodes: /bff/forward%2Dauth came here too.
+  if (!isBelow(url, ownPath)) throw problem(PathNotCanonical);
+  const below = url.slice(ownPath.length);
+  const named = namings.filter((names) => names.some((name) => sent[name] !== undefined));
+  const ways = named.map((names) => names.map((name) => sent[name] ?? []));
+  if (below.startsWith('/')) ways.push([[raw.method ?? ''], [below]]);
+  const [[methods = [], targets = []] = []] = ways;
+  const [method, target] = [methods[0], targets[0]];
+  const isOneWay = ways.length === 1 && methods.length === 1 && targets.length === 1;
+  if (!isOneWay || target === undefined || !allMethods.some((known) => known === method))
+    throw problem(ForwardAuthInvalid);
+  if (targetFault(target) !== undefined) throw problem(PathNotCanonical);
+  if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
+  return { method: method as string, target };
+}
+
+/** Is the path of a target this one, or below it? Literally and on whole segments. */
+function isBelow(target: string, prefix: string): boolean {
+  const next = target.charAt(prefix.length);
+  return target.startsWith(prefix) && (next === '' || next === '/' || next === '?');
+}

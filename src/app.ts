@@ -13,6 +13,7 @@ import { buildErrorHandler } from './http/error-handler.ts';
 import { problem, RouteUnknown } from './http/errors.ts';
 import { registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
+import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
 import { acceptRequestId, loggerOptions } from './ops/logging.ts';
@@ -128,6 +129,7 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
 
 function createServer(config: Config, logStream: Writable | undefined): FastifyInstance {
   const forwardAuthHost = buildForwardAuthHosts(config.frontends);
+  const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
   const server = fastify({
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
     logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
@@ -150,8 +152,13 @@ function createServer(config: Config, logStream: Writable | undefined): FastifyI
     forceCloseConnections: 'idle',
     requestTimeout: config.limits.requestTimeout, // a body that drips in for ever (S12, T91)
     clientErrorHandler: answerClientError,
-    http: { headersTimeout: config.limits.headersTimeout, connectionsCheckingInterval: 1000 },
+    http: {
+      headersTimeout: config.limits.headersTimeout,
+      connectionsCheckingInterval: 1000,
+      ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
+    },
   });
+  if (hasWebSockets) routeHandshakes(server.server, server.routing);
   server.server.maxConnections = config.limits.connections;
   // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
   const sockets = new Set<Socket>();

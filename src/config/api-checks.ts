@@ -28,6 +28,11 @@ export function checkApis(apis: Record<string, ApiConfig>, path: PropertyKey[], 
       }
     }
     checkToken(api, [...path, name], problems);
+    if (api.websocket !== undefined && !api.methods.includes('GET'))
+      problems.push({
+        path: [...path, name, 'websocket'],
+        message: 'needs GET, which a WebSocket begins with: add it to methods',
+      });
     taken.push({ name, path: api.path });
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { duration, oneYear, resource, scope, size } from './values.ts';
+import { websocket } from './websocket-schema.ts';
 
 const headerName = z
   .string()
@@ -134,6 +135,7 @@ export const api = z.strictObject({
     .array(headerName)
     .prefault([])
     .meta({ description: 'Response headers to pass back besides the standard ones, such as `x-total-count`.' }),
+  websocket,
   cache: z
     .boolean()
     .prefault(false)

@@ -21,14 +21,17 @@ export const duration = (description: string, least = 1, most = longestTimer) =>
     })
     .meta({ description, 'x-unit': 'duration' });
 
-/** A size with its unit, `"10MiB"`. Parsed once, into bytes. */
-export const size = (description: string) =>
+/** A size with its unit, `"10MiB"`, of `least` to `most` bytes. Parsed once, into bytes. */
+export const size = (description: string, least = 0, most = Number.MAX_SAFE_INTEGER) =>
   z
     .string({ error: 'write a size with its unit: 64KiB, 10MiB, 1GiB' })
     .regex(/^\d+(B|KiB|MiB|GiB)$/, 'write a size as a whole number with its unit: 64KiB, 10MiB, 1GiB')
     .transform((text) => {
       const [, amount, unit] = /^(\d+)(B|KiB|MiB|GiB)$/.exec(text) ?? [];
       return Number(amount) * (bytesOf[unit ?? 'B'] ?? 1);
+    })
+    .refine((bytes) => bytes >= least && bytes <= most, {
+      error: `must be between ${least}B and ${most}B: correct the value`,
     })
     .meta({ description, 'x-unit': 'size' });
 

@@ -21,12 +21,19 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   const body = JSON.stringify({ type: 'about:blank', code, title: message, status: statusCode });
   // A browser that somebody stuffed with cookies would be locked out for good: this tells it to drop them.
   const clear = statusCode === 431 ? 'Clear-Site-Data: "cookies"\r\n' : '';
-  socket.end(
+  hangUp(
+    socket,
     `HTTP/1.1 ${statusCode} ${reasons[statusCode] ?? 'Bad Request'}\r\nContent-Type: application/problem+json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\n${clear}Connection: close\r\n\r\n${body}`,
   );
-  // Node lets go of a connection only when both ends did: a peer that never closes would keep ours, and what its
-  // request holds upstream, for ever.
+}
+
+/**
+ * Ends a connection after a last word. Node lets go of one only when both ends did: a peer that never closes would
+ * keep ours, and what its request holds upstream, for ever.
+ */
+export function hangUp(socket: Socket, lastWord = ''): void {
+  socket.end(lastWord);
   const linger = setTimeout(() => socket.destroy(), lingerTime);
   socket.once('close', () => clearTimeout(linger));
 }

@@ -31,6 +31,22 @@ export const HeadersTooMany = define(
 export const RequestMalformed = define('BFF_REQUEST_MALFORMED', 'The request could not be understood.', 400);
 export const RequestTimeout = define('BFF_REQUEST_TIMEOUT', 'The request did not arrive in time.', 408);
 export const WebSocketRefused = define('BFF_WEBSOCKET_REFUSED', 'No WebSocket is offered here.', 400);
+export const WebSocketOriginRefused = define(
+  'BFF_WEBSOCKET_ORIGIN_REFUSED',
+  'Pages of this origin may not open a WebSocket here: the operator lists those that may under websocket.origins.',
+  403,
+);
+export const WebSocketLimit = define(
+  'BFF_WEBSOCKET_LIMIT',
+  'This session has as many WebSockets open as it may: close one first.',
+  429,
+);
+export const WebSocketsFull = define(
+  'BFF_WEBSOCKETS_FULL',
+  'No more WebSockets can be opened here right now: try again shortly.',
+  503,
+);
+export const WebSocketNotAccepted = define('BFF_WEBSOCKET_NOT_ACCEPTED', 'The API did not accept the WebSocket.', 502);
 export const RouteUnknown = define('BFF_ROUTE_UNKNOWN', 'Nothing is served here.', 404);
 export const MethodNotAllowed = define('BFF_METHOD_NOT_ALLOWED', 'This method is not allowed here.', 405);
 export const BodyTooLarge = define('BFF_BODY_TOO_LARGE', 'The request body is larger than this API allows.', 413);
@@ -133,6 +149,10 @@ export const problemTypes = [
   RequestMalformed,
   RequestTimeout,
   WebSocketRefused,
+  WebSocketOriginRefused,
+  WebSocketLimit,
+  WebSocketsFull,
+  WebSocketNotAccepted,
   RouteUnknown,
   MethodNotAllowed,
   BodyTooLarge,

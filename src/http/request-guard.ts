@@ -9,6 +9,7 @@ import {
   WebSocketRefused,
 } from './errors.ts';
 import { targetFault } from './request-path.ts';
+import { handshakeSocket } from './upgrade.ts';
 
 /** More header lines than any browser sends. */
 const mostHeaderLines = 100;
@@ -18,7 +19,9 @@ export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>
   server.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
     if (isDraining()) reply.header('connection', 'close');
-    const fault = requestFault(request.raw.rawHeaders, request.raw.headers, request.raw.url ?? '', hosts);
+    const { rawHeaders, headers, url = '' } = request.raw;
+    const isExpected = request.routeOptions.config?.websocket === true && handshakeSocket(request.raw) !== undefined;
+    const fault = requestFault(rawHeaders, headers, url, hosts, isExpected);
     if (fault === undefined) done();
     else done(problem(fault));
   });
@@ -29,6 +32,7 @@ function requestFault(
   headers: { host?: string | undefined; upgrade?: string | undefined },
   target: string,
   hosts: Set<string>,
+  isExpectedHandshake: boolean,
 ): ProblemType | undefined {
   if (rawHeaders.length > 2 * mostHeaderLines) return HeadersTooMany;
   let hostLines = 0;
@@ -40,6 +44,6 @@ function requestFault(
   // Node keeps the first of two Host lines; a proxy in front may have used the second (T76).
   if (hostLines !== 1 || !/^[a-z0-9.:[\]-]+$/.test(host)) return HostInvalid;
   if (!hosts.has(host)) return HostUnknown;
-  if (headers.upgrade?.toLowerCase() === 'websocket') return WebSocketRefused;
+  if (headers.upgrade?.toLowerCase() === 'websocket' && !isExpectedHandshake) return WebSocketRefused;
   return targetFault(target) === undefined ? undefined : PathNotCanonical;
 }

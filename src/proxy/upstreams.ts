@@ -1,28 +1,32 @@
 import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { Agent } from 'undici';
+import { Agent, buildConnector } from 'undici';
 import type { Api } from '../config/config.ts';
 
 /** One API's connections and the line of requests for them. */
 export interface Upstream {
   dispatcher: Agent;
+  /** Opens a connection outside of the pool, with the same timeout and the same TLS. */
+  connect: buildConnector.connector;
   line: Line;
 }
 
 /** The connections to one API: its own pool, so that a dead API does not slow another (T98). TLS is verified (S0). */
 export function createUpstream(api: Api): Upstream {
+  const connect = buildConnector({
+    allowH2: false,
+    timeout: api.timeouts.connect,
+    rejectUnauthorized: true,
+    ...(api.caFile === undefined ? {} : { ca: readFileSync(api.caFile, 'utf8') }),
+  });
   const dispatcher = new Agent({
     allowH2: false,
     connections: api.limits.connections,
     pipelining: 1,
     maxHeaderSize: 32 * 1024,
-    connect: {
-      timeout: api.timeouts.connect,
-      rejectUnauthorized: true,
-      ...(api.caFile === undefined ? {} : { ca: readFileSync(api.caFile, 'utf8') }),
-    },
+    connect,
   });
-  return { dispatcher, line: createLine(api.limits.connections) };
+  return { dispatcher, connect, line: createLine(api.limits.connections) };
 }
 
 /**

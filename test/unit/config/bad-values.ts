@@ -42,6 +42,56 @@ export const badValues: Record<string, Case[]> = {
     'apis.orders.limits.requestBody',
     isSize,
   ),
+  'WebSocket origins': each(
+    [
+      'null',
+      '*',
+      'https://*.example.com',
+      'https://app.example.com/',
+      'https://app.example.com/chat',
+      'https://APP.example.com',
+      'https://app.example.com:443',
+      'https://user@app.example.com',
+      'app.example.com',
+      'wss://app.example.com',
+      '',
+    ],
+    (d, origin) => Object.assign(d.apis.orders, { websocket: { origins: [origin] } }),
+    'apis.orders.websocket.origins.0',
+    /write scheme, host and port and nothing else/,
+  ),
+  WebSockets: [
+    [
+      'a plain-http origin',
+      (d) => Object.assign(d.apis.orders, { websocket: { origins: ['http://app.example.com'] } }),
+      'apis.orders.websocket.origins.0',
+      /must be https/,
+    ],
+    [
+      'no origin',
+      (d) => Object.assign(d.apis.orders, { websocket: { origins: [] } }),
+      'apis.orders.websocket.origins',
+      /correct the value/,
+    ],
+    ...each(
+      words('0B 1023B 257MiB 2GiB'), // 0 and what overflows 32 bits would be no limit at all
+      (d, maxMessage) => Object.assign(d.apis.orders, { websocket: { maxMessage } }),
+      'apis.orders.websocket.maxMessage',
+      /must be between 1024B and 268435456B/,
+    ),
+    [
+      'without GET',
+      (d) => Object.assign(d.apis.orders, { websocket: {}, methods: ['POST'] }),
+      'apis.orders.websocket',
+      /needs GET.*add it to methods/,
+    ],
+    [
+      'switched on by true',
+      (d) => Object.assign(d.apis.orders, { websocket: true }),
+      'apis.orders.websocket',
+      /must be a object|correct the value/,
+    ],
+  ],
   keys: [
     ...each(
       ['', 'short', 'change-me', 'a'.repeat(43), '0'.repeat(64), 'ab'.repeat(32), textKey],

@@ -28,6 +28,7 @@ export function checkApis(apis: Record<string, ApiConfig>, path: PropertyKey[], 
       }
     }
     checkToken(api, [...path, name], problems);
+    checkUpstream(api, [...path, name], problems);
     if (api.websocket !== undefined && !api.methods.includes('GET'))
       problems.push({
         path: [...path, name, 'websocket'],
@@ -58,6 +59,25 @@ function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[
       path: [...path, 'idTokenHeader'],
       message: 'must be a header of its own, such as x-id-token: no reserved name, no *, and not in forwardHeaders',
     });
+}
+
+function checkUpstream(
+  { upstream, caFile, clientCertificate }: ApiConfig,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
+  upstream.forEach((target, index) => {
+    if (upstream.indexOf(target) < index)
+      problems.push({ path: [...path, 'upstream', index], message: 'is in the list twice: remove one of them' });
+  });
+  if (upstream.some((target) => target.startsWith('https:'))) return;
+  for (const [key, value] of Object.entries({ caFile, clientCertificate })) {
+    if (value !== undefined)
+      problems.push({
+        path: [...path, key],
+        message: 'has no effect: no upstream is https. Write https://, or remove it',
+      });
+  }
 }
 
 /** Headers that no configuration may open: identity, framing, cookies and CORS. The proxy enforces the same names. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { balance, breaker, clientCertificate, health, upstream } from './upstream-schema.ts';
 import { duration, oneYear, resource, scope, size } from './values.ts';
 import { websocket } from './websocket-schema.ts';
 
@@ -79,13 +80,8 @@ export const api = z.strictObject({
       description: 'Path under `publicUrl` that belongs to this API, with everything below it.',
       examples: ['/api/orders'],
     }),
-  upstream: z
-    .string()
-    .refine(
-      (text) => /^https?:\/\/[^/?#@]+\/?$/.test(text) && URL.canParse(text),
-      'must be an origin such as http://orders:8080: put a path into rewritePath',
-    )
-    .meta({ description: 'Origin of the API. Nothing in a request can change it.', examples: ['http://orders:8080'] }),
+  upstream,
+  balance,
   rewritePath: z
     .string()
     .regex(/^\/([A-Za-z0-9._~-]+(\/[A-Za-z0-9._~-]+)*)?$/, 'must be a plain path such as /v1, or /')
@@ -149,6 +145,9 @@ export const api = z.strictObject({
       body: duration('Between two pieces of the response body, and for a browser that stops reading it.').prefault(
         '5m',
       ),
+      total: duration(
+        'The whole exchange, both bodies included; no limit when absent. Not for APIs with event streams or long downloads.',
+      ).optional(),
     })
     .prefault({}),
   limits: z
@@ -160,13 +159,29 @@ export const api = z.strictObject({
         .min(1)
         .max(10_000)
         .prefault(1024)
-        .meta({ description: 'Connections to this upstream at the same time.' }),
+        .meta({ description: 'Connections to each target at the same time.' }),
+      queue: z
+        .number()
+        .int()
+        .min(0)
+        .max(100_000)
+        .prefault(1024)
+        .meta({ description: 'Requests that may wait for a connection to a target; more get 503 at once.' }),
     })
     .prefault({}),
+  breaker: breaker.prefault({}).meta({
+    description: 'Leaves out a target that does not answer, so that nobody waits for it.',
+  }),
+  health: health
+    .optional()
+    .meta({ description: 'Asks each target whether it can do its work; not asked when absent.' }),
   caFile: z
     .string()
     .optional()
     .meta({ description: 'PEM file with the CA of the upstream; the system’s CAs when absent.' }),
+  clientCertificate: clientCertificate.optional().meta({
+    description: 'What we show to an upstream that asks for a certificate (mutual TLS).',
+  }),
 });
 
 export type ApiConfig = z.output<typeof api>;

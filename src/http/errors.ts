@@ -120,6 +120,16 @@ export const LogoutSidInvalid = define(
 export const UpstreamUnreachable = define('BFF_UPSTREAM_UNREACHABLE', 'The API can’t be reached right now.', 502);
 export const UpstreamInvalid = define('BFF_UPSTREAM_INVALID', 'The API gave an answer that is not valid HTTP.', 502);
 export const UpstreamTimeout = define('BFF_UPSTREAM_TIMEOUT', 'The API did not answer in time.', 504);
+export const UpstreamUnavailable = define(
+  'BFF_UPSTREAM_UNAVAILABLE',
+  'The API does not answer at the moment and was not asked: try again shortly.',
+  503,
+);
+export const UpstreamBusy = define(
+  'BFF_UPSTREAM_BUSY',
+  'Too many requests wait for this API already: try again shortly.',
+  503,
+);
 export const LoopDetected = define(
   'BFF_LOOP_DETECTED',
   'The request came back to where it was: an upstream points at Cloakroom itself.',
@@ -174,6 +184,8 @@ export const problemTypes = [
   UpstreamUnreachable,
   UpstreamInvalid,
   UpstreamTimeout,
+  UpstreamUnavailable,
+  UpstreamBusy,
   LoopDetected,
   ForwardAuthInvalid,
   ForwardAuthDenied,

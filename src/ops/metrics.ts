@@ -38,7 +38,24 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       'reason',
     ]),
     policyDenials: counter('policy_denials_total', 'Requests refused by policy.', ['frontend', 'api']),
-    upstreams: counter('upstream_responses_total', 'Outcomes of forwarding.', ['frontend', 'api', 'outcome']),
+    upstreams: counter('upstream_responses_total', 'Outcomes of forwarding, by target.', [
+      'frontend',
+      'api',
+      'target',
+      'outcome',
+    ]),
+    upstreamUp: new Gauge({
+      name: 'cloakroom_upstream_up',
+      help: '1 while requests are sent to this target of an API; 0 while it is left out.',
+      labelNames: ['frontend', 'api', 'target'],
+      registers,
+    }),
+    upstreamCircuitOpen: new Gauge({
+      name: 'cloakroom_upstream_circuit_open',
+      help: '1 while this target is left out because it did not answer several times in a row.',
+      labelNames: ['frontend', 'api', 'target'],
+      registers,
+    }),
     storeUp: new Gauge({ name: 'cloakroom_store_up', help: '1 while the session store answers.', registers }),
     storeCircuitOpen: new Gauge({
       name: 'cloakroom_store_circuit_open',

@@ -7,8 +7,10 @@ import { loggablePath } from '../ops/logging.ts';
 import { watchSession } from '../session/watch.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
 import { readChallenge } from './challenge.ts';
-import { discardBody, type Forwarded, type ForwardOptions, forward } from './forward.ts';
+import type { Exchanged } from './exchange.ts';
+import { type ForwardOptions, forward } from './forward.ts';
 import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+import { discardBody } from './request-body.ts';
 import type { Upstream } from './upstreams.ts';
 
 /** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
@@ -19,11 +21,10 @@ export function buildForwardHandler(
   upstream: Upstream,
   labels: { frontend: string; api: string },
 ) {
-  const { frontend, metrics, pseudonym, isDraining } = context;
-  const origin = new URL(api.upstream).origin;
+  const { frontend, pseudonym, isDraining } = context;
   const forwardExtra = buildExtraHeaders(api.forwardHeaders);
   const returnExtra = buildExtraHeaders(api.returnHeaders);
-  const rewriteLocation = buildLocationRewriter(origin, api.rewritePath, prefix);
+  const rewriteLocation = buildLocationRewriter(upstream, api.rewritePath, prefix);
   const scheme = frontend.isSecure ? 'https' : 'http';
   const idTokenHeader = api.idTokenHeader ?? 'id-token';
 
@@ -58,10 +59,9 @@ export function buildForwardHandler(
     const session = caller.kind === 'session' ? caller.session : undefined;
     const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
 
-    const send = (token: AttachedToken | undefined, withhold?: ForwardOptions['withhold']): Promise<Forwarded> =>
+    const send = (token: AttachedToken | undefined, withhold?: ForwardOptions['withhold']): Promise<Exchanged> =>
       forward({
         upstream,
-        origin,
         // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
         path: `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`,
         method: request.method,
@@ -72,6 +72,7 @@ export function buildForwardHandler(
         longestBody: api.limits.requestBody,
         headersTimeout: api.timeouts.headers,
         bodyTimeout: api.timeouts.body,
+        totalTimeout: api.timeouts.total,
         onHead: () => reply.hijack(),
         ...(withhold === undefined ? {} : { withhold }),
         buildHeaders: (status, rawHeaders) => {
@@ -107,27 +108,20 @@ export function buildForwardHandler(
       return false;
     };
 
-    try {
-      let outcome = await send(admitted.token, isRefusal);
-      if (outcome === 'withheld' && admitted.token !== undefined) {
-        metrics.upstreams.inc({ ...labels, outcome });
-        const answer = await context.accessTokens.replace(session, api, admitted.token);
-        if (answer.kind === 'ended') throw problem(SessionRequired);
-        if (answer.kind === 'refused') throw problem(TokenRefused);
-        if (answer.kind === 'unavailable')
-          throw problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
-        outcome = await send(answer.token);
-      }
-      metrics.upstreams.inc({ ...labels, outcome });
-      if (outcome === 'left-by-browser') reply.hijack();
-      if (outcome !== 'complete') {
-        // Fastify calls onResponse, and so the request log, only for answers that were finished.
-        const line = { method: request.method, path: loggablePath(target), ...labels, outcome };
-        request.log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
-      }
-    } catch (error) {
-      metrics.upstreams.inc({ ...labels, outcome: 'failed' });
-      throw error;
+    let outcome = await send(admitted.token, isRefusal);
+    if (outcome === 'withheld' && admitted.token !== undefined) {
+      const answer = await context.accessTokens.replace(session, api, admitted.token);
+      if (answer.kind === 'ended') throw problem(SessionRequired);
+      if (answer.kind === 'refused') throw problem(TokenRefused);
+      if (answer.kind === 'unavailable')
+        throw problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
+      outcome = await send(answer.token);
+    }
+    if (outcome === 'left-by-browser') reply.hijack();
+    if (outcome !== 'complete') {
+      // Fastify calls onResponse, and so the request log, only for answers that were finished.
+      const line = { method: request.method, path: loggablePath(target), ...labels, outcome };
+      request.log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
     }
   };
 }
@@ -148,14 +142,16 @@ function bindToSession(context: FrontendContext, handle: string, response: Serve
   response.once('close', stop);
 }
 
-/** A redirect to the upstream's own address would lead browsers nowhere, or past us (PX16). */
-function buildLocationRewriter(origin: string, rewritePath: string, prefix: string): (location: string) => string {
+/** A redirect to an address of the upstream would lead browsers nowhere, or past us (PX16). */
+function buildLocationRewriter({ targets }: Upstream, rewritePath: string, prefix: string) {
+  const origins = new Set(targets.map(({ origin }) => origin));
+  const base = targets[0].origin;
   const inside = rewritePath === '/' ? '' : rewritePath;
-  return (location) => {
+  return (location: string): string => {
     const isAbsolute = /^(\/|[a-z][a-z0-9+.-]*:)/i.test(location);
-    if (!isAbsolute || !URL.canParse(location, origin)) return location;
-    const { origin: target, pathname, search, hash } = new URL(location, origin);
-    if (target !== origin) return location;
+    if (!isAbsolute || !URL.canParse(location, base)) return location;
+    const { origin, pathname, search, hash } = new URL(location, base);
+    if (!origins.has(origin)) return location;
     const isInside = pathname === inside || pathname.startsWith(`${inside}/`);
     // One slash in front: a path that begins with two would be another host.
     const path = isInside ? `${prefix}${pathname.slice(inside.length)}` : pathname.replace(/^\/+/, '/');

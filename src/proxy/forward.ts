@@ -1,232 +1,96 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Transform, type TransformCallback } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import {
   BodyTooLarge,
   isProblem,
+  type Problem,
   problem,
   RequestMalformed,
+  UpstreamBusy,
   UpstreamInvalid,
   UpstreamTimeout,
+  UpstreamUnavailable,
   UpstreamUnreachable,
 } from '../http/errors.ts';
+import { type Exchanged, type ExchangeOptions, exchange, NotSentError } from './exchange.ts';
+import { TooLargeError } from './request-body.ts';
+import type { Target } from './target.ts';
 import type { Upstream } from './upstreams.ts';
 
-export interface ForwardOptions {
+export interface ForwardOptions extends ExchangeOptions {
   upstream: Upstream;
-  origin: string;
-  /** Path and query, as matched. */
-  path: string;
-  method: string;
-  /** Flat list of names and values. */
-  headers: string[];
-  request: IncomingMessage;
-  response: ServerResponse;
-  hasBody: boolean;
-  /** Bytes. */
-  longestBody: number;
-  headersTimeout: number;
-  bodyTimeout: number;
-  /** Keeps an answer from the browser, to be dealt with otherwise; the rest of it is thrown away. */
-  withhold?: (status: number, raw: (Buffer | string)[]) => boolean;
-  /** Called once the upstream answered, before a byte goes out: from here on errors can only cut the connection. */
-  onHead: () => void;
-  buildHeaders: (status: number, raw: (Buffer | string)[]) => string[];
-  buildTrailers: (raw: (Buffer | string)[]) => [string, string][];
 }
 
-/** How a forwarded request ended, for metrics. Problems are thrown. */
-export type Forwarded = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld';
-
 /**
- * Sends one request to an upstream and streams the answer back, with back-pressure in both directions. A browser that
- * leaves cancels the upstream at once, before and after its headers (S10, PX14). Nothing is retried but a safe request
- * whose connection failed before a byte was sent, once (S8, PX12).
+ * Sends one request to a target of its API, after a wait in line for a connection where it must. Problems are thrown.
+ * Nothing is retried but a safe request whose connection failed before a byte was sent: once, and at another target
+ * when there is one (S8, PX12).
  */
-export async function forward(options: ForwardOptions): Promise<Forwarded> {
-  const { upstream, response } = options;
-  if (!upstream.line.enter()) {
-    const outcome = await upstream.line.wait(response, options.headersTimeout);
+export async function forward(options: ForwardOptions): Promise<Exchanged> {
+  const { upstream } = options;
+  const target = upstream.pick();
+  if (target === undefined) throw unavailable(upstream);
+  let spentMs = 0;
+  if (!target.line.enter()) {
+    const startedAt = performance.now();
+    const outcome = await waitInLine(options, target);
     if (outcome === 'left') return 'left-by-browser';
-    if (outcome === 'late') throw problem(UpstreamTimeout);
+    spentMs = performance.now() - startedAt;
   }
-  const attempt = () => new Promise<Forwarded>((resolve, reject) => dispatch(options, resolve, reject));
-  const isSafe = (options.method === 'GET' || options.method === 'HEAD') && !options.hasBody;
+  const sinceMs = performance.now();
   try {
-    return await attempt().catch((error: unknown) => {
-      if (error instanceof NotSentError && isSafe && !response.destroyed) return attempt();
-      throw error;
+    return await attempt(options, target, spentMs);
+  } catch (error) {
+    if (!(error instanceof NotSentError)) throw error;
+    const other = isSafe(options) ? (upstream.pick(target) ?? (target.isUp ? target : undefined)) : undefined;
+    if (other?.line.enter() !== true) throw toProblem(error);
+    return await attempt(options, other, spentMs + performance.now() - sinceMs).catch((again: unknown) => {
+      throw toProblem(again);
     });
-  } catch (error) {
-    throw toProblem(error);
-  } finally {
-    upstream.line.leave();
   }
 }
 
-/** A refusal's body; more costs more than a new connection. */
-const mostWithheldBytes = 64 * 1024;
-
-/** The connection failed; the upstream has not seen the request. */
-class NotSentError extends Error {}
-
-function dispatch(
-  options: ForwardOptions,
-  resolve: (outcome: Forwarded) => void,
-  reject: (error: unknown) => void,
-): void {
-  const { request, response } = options;
-  if (response.destroyed) {
-    resolve('left-by-browser');
-    return;
+async function waitInLine({ upstream, response, headersTimeout, totalTimeout }: ForwardOptions, target: Target) {
+  const outcome = await target.line.wait(response, Math.min(headersTimeout, totalTimeout ?? headersTimeout));
+  if (outcome === 'full') {
+    target.count('refused');
+    throw problem(UpstreamBusy, { retryAfterSeconds: 1 });
   }
-  const body = options.hasBody ? request.pipe(new LimitedBody(options.longestBody)) : undefined;
-  let controller: Dispatcher.DispatchController | undefined;
-  let firstInterimAt: number | undefined;
-  let stalled: NodeJS.Timeout | undefined;
-  let isHeadSent = false;
-  let isWithheld = false;
-  let withheldBytes = 0;
-  let isSettled = false;
+  if (outcome === 'late') {
+    target.count('failed');
+    throw problem(UpstreamTimeout);
+  }
+  if (outcome === 'entered' && !target.isUp) {
+    target.line.leave(); // what was waited for is not there any more: the next in line need not wait for it either
+    throw unavailable(upstream);
+  }
+  return outcome;
+}
 
-  const settle = (finish: () => void) => {
-    if (isSettled) return;
-    isSettled = true;
-    clearTimeout(stalled);
-    response.off('close', leave);
-    response.off('drain', onDrain);
-    finish();
-    if (body !== undefined) discardBody(request, options.longestBody, body);
-  };
-  const leave = () => {
-    settle(() => resolve('left-by-browser'));
-    controller?.abort(new Error('the browser left'));
-  };
-  const onDrain = () => {
-    clearTimeout(stalled);
-    controller?.resume();
-  };
-  response.on('close', leave);
-
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(started) {
-      controller = started;
-      if (isSettled) started.abort(new Error('the browser left'));
-    },
-    onResponseStart(started, status) {
-      if (status < 200) {
-        // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
-        firstInterimAt ??= performance.now();
-        if (!request.complete) firstInterimAt = undefined;
-        else if (performance.now() - firstInterimAt > options.headersTimeout) started.abort(problem(UpstreamTimeout));
-        return;
-      }
-      if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
-      if (options.withhold?.(status, flatHeaders(started.rawHeaders)) === true) {
-        isWithheld = true;
-        return;
-      }
-      response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
-      options.onHead();
-      isHeadSent = true;
-      response.flushHeaders();
-      response.on('drain', onDrain);
-    },
-    onResponseData(started, chunk) {
-      if (isWithheld) {
-        withheldBytes += chunk.length;
-        if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
-        return;
-      }
-      if (response.write(chunk) || isSettled) return;
-      started.pause();
-      // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
-      clearTimeout(stalled);
-      stalled = setTimeout(() => {
-        leave();
-        response.destroy();
-      }, options.bodyTimeout);
-    },
-    onResponseEnd(started) {
-      if (isWithheld) return settle(() => resolve('withheld'));
-      const trailers = options.buildTrailers(flatHeaders(started.rawTrailers));
-      if (trailers.length > 0) response.addTrailers(trailers);
-      settle(() => {
-        response.end();
-        resolve('complete');
-      });
-    },
-    onResponseError(_started, error) {
-      settle(() => {
-        if (isWithheld) return resolve('withheld');
-        if (isHeadSent) {
-          // Never a clean end after a failure: the browser must see that something is missing.
-          response.destroy();
-          return resolve('cut-by-upstream');
-        }
-        const isSent = controller !== undefined || error instanceof TooLargeError;
-        reject(isSent ? error : new NotSentError('not sent', { cause: error }));
-      });
-    },
-  };
+/** One exchange, and what the target is thought of after it. */
+async function attempt(options: ForwardOptions, target: Target, spentMs: number): Promise<Exchanged> {
+  const sinceMs = performance.now();
   try {
-    options.upstream.dispatcher.dispatch(
-      {
-        origin: options.origin,
-        path: options.path,
-        method: options.method as Dispatcher.HttpMethod,
-        headers: options.headers,
-        body: body ?? null,
-        headersTimeout: options.headersTimeout,
-        bodyTimeout: options.bodyTimeout,
-      },
-      handler,
-    );
+    const outcome = await exchange(options, target, spentMs);
+    target.count(outcome);
+    if (outcome === 'left-by-browser') target.abandoned(sinceMs);
+    return outcome;
   } catch (error) {
-    settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
+    target.count('failed');
+    const known = toProblem(error);
+    const isItsFault = known instanceof UpstreamTimeout || known instanceof UpstreamUnreachable;
+    if (isItsFault) target.failed(sinceMs, !(error instanceof NotSentError));
+    else target.abandoned(sinceMs);
+    throw error instanceof NotSentError ? error : known;
+  } finally {
+    target.line.leave();
   }
 }
 
-/**
- * Reads what is left of a body that nobody wants any more, so that the browser, which may look at an answer only after
- * its upload, gets to see it. No more than the API would have taken: then the connection is cut.
- */
-export function discardBody(request: IncomingMessage, mostBytes: number, pipedTo?: Transform): void {
-  if (pipedTo !== undefined) {
-    request.unpipe(pipedTo);
-    pipedTo.destroy();
-  }
-  if (request.complete || request.destroyed) return;
-  let left = mostBytes;
-  request.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) request.destroy();
-  });
-  request.resume();
+function isSafe({ method, hasBody, response }: ForwardOptions): boolean {
+  return (method === 'GET' || method === 'HEAD') && !hasBody && !response.destroyed;
 }
 
-function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {
-  return Array.isArray(raw) ? raw : [];
-}
-
-class TooLargeError extends Error {}
-
-/**
- * Counts a body as it flows. Also keeps undici, which destroys the stream it sends when an upstream answers early,
- * from destroying the browser's connection under the answer.
- */
-class LimitedBody extends Transform {
-  #left: number;
-  constructor(limit: number) {
-    super();
-    this.#left = limit;
-    this.on('error', () => undefined); // undici listens while it sends; an error after that must not end the process
-  }
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#left -= chunk.length;
-    if (this.#left < 0) done(new TooLargeError());
-    else done(null, chunk);
-  }
+function unavailable(upstream: Upstream): Problem {
+  return problem(UpstreamUnavailable, { retryAfterSeconds: upstream.untilTrial() / 1000 });
 }
 
 /** Sorts undici's errors; their messages, which have addresses, go to the log only as a code. */

@@ -28,10 +28,11 @@ export async function proxyPlugin(
   const { frontend } = context;
   const { cookieName, isSecure, sameSite } = frontend;
   const prefix = `${frontend.basePath}${api.path}`;
-  const upstream = createUpstream(api);
   const labels = { frontend: frontend.name, api: api.name };
+  const upstream = createUpstream(api, { labels, metrics: context.metrics, log: context.log });
+  const [{ origin, dispatcher }] = upstream.targets;
   const config = { kind: 'api', ...labels } as const;
-  scope.addHook('onClose', () => upstream.dispatcher.close());
+  scope.addHook('onClose', () => upstream.close());
   scope.decorateRequest('admitted', undefined);
   const authorize = buildAuthorize(context, api);
 
@@ -59,13 +60,13 @@ export async function proxyPlugin(
   const handler = buildForwardHandler(context, api, prefix, upstream, labels);
   await scope.register(fastifyHttpProxy, {
     prefix: api.path,
-    upstream: api.upstream,
+    upstream: origin, // one of them, for the plugin; the handler knows all
     rewritePrefix: api.rewritePath,
     proxyPayloads: false, // the catch-all parser above passes every body as a stream
     httpMethods: allMethods, // all of them are ours to refuse; otherwise OPTIONS would fall through to the files
     config,
     // Never used, because of `handler`; but without them the plugin would make an agent of its own that trusts any certificate (S0).
-    undici: { request: upstream.dispatcher.request.bind(upstream.dispatcher) } as never,
+    undici: { request: dispatcher.request.bind(dispatcher) } as never,
     replyOptions: { retryDelay: () => null },
     handler: handler as never,
   });

@@ -1,77 +1,56 @@
-import { readFileSync } from 'node:fs';
-import type { ServerResponse } from 'node:http';
-import { Agent, buildConnector } from 'undici';
 import type { Api } from '../config/config.ts';
+import { createTarget, type Target, type TargetOptions } from './target.ts';
+import { loadUpstreamTls } from './upstream-tls.ts';
 
-/** One API's connections and the line of requests for them. */
+/** The targets of one API. */
 export interface Upstream {
-  dispatcher: Agent;
-  /** Opens a connection outside of the pool, with the same timeout and the same TLS. */
-  connect: buildConnector.connector;
-  line: Line;
+  readonly targets: readonly [Target, ...Target[]];
+  /** The target for the next request, not `except`. Undefined: none of them is to be asked now. */
+  pick(except?: Target): Target | undefined;
+  /** Milliseconds until it makes sense to ask again when there was none. */
+  untilTrial(): number;
+  close(): Promise<void>;
 }
 
-/** The connections to one API: its own pool, so that a dead API does not slow another (T98). TLS is verified (S0). */
-export function createUpstream(api: Api): Upstream {
-  const connect = buildConnector({
-    allowH2: false,
-    timeout: api.timeouts.connect,
-    rejectUnauthorized: true,
-    ...(api.caFile === undefined ? {} : { ca: readFileSync(api.caFile, 'utf8') }),
-  });
-  const dispatcher = new Agent({
-    allowH2: false,
-    connections: api.limits.connections,
-    pipelining: 1,
-    maxHeaderSize: 32 * 1024,
-    connect,
-  });
-  return { dispatcher, connect, line: createLine(api.limits.connections) };
-}
-
-/**
- * Lets as many requests run as there are connections; the others wait in line. undici has a line of its own, but
- * nobody can leave that one: without a limit of time, and with a connection spent on each browser that is long gone.
- */
-export interface Line {
-  /** True: a connection is free, and taken now. */
-  enter(): boolean;
-  /** Waits for a connection until the browser leaves or the time (milliseconds) is over. */
-  wait(response: ServerResponse, mostMs: number): Promise<'entered' | 'left' | 'late'>;
-  /** Gives the connection to the next in line. */
-  leave(): void;
-}
-
-/** A line for so many at a time. */
-export function createLine(places: number): Line {
-  let free = places;
-  const waiting = new Set<() => void>(); // in the order of arrival
+/** What is needed to reach an API: nothing of it is shared with another API, so that a dead one slows no other (T98). */
+export function createUpstream(api: Api, options: Omit<TargetOptions, 'api' | 'name' | 'secureContext'>): Upstream {
+  const { frontend, api: name } = options.labels;
+  const key = `${frontend === 'default' ? '' : `frontends.${frontend}.`}apis.${name}`;
+  const warn = (setting: string) => options.log.warn({ setting }, 'configuration warning');
+  const secureContext = loadUpstreamTls(api, key, warn);
+  const create = (target: string) => createTarget({ api, name: target, secureContext, ...options });
+  const targets = api.upstream.map(create) as [Target, ...Target[]]; // the schema wants one at least
   return {
-    enter() {
-      if (free === 0) return false;
-      free--;
-      return true;
+    targets,
+    pick: targets.length === 1 ? pickOnly(targets[0]) : pickOf(targets, api),
+    untilTrial: () => Math.min(...targets.map((target) => target.untilTrial())),
+    async close() {
+      await Promise.all(targets.map((target) => target.close()));
     },
-    wait(response, mostMs) {
-      return new Promise((resolve) => {
-        if (response.destroyed) return resolve('left');
-        const finish = (outcome: 'entered' | 'left' | 'late') => {
-          clearTimeout(timer);
-          response.off('close', giveUp);
-          waiting.delete(enter);
-          resolve(outcome);
-        };
-        const enter = () => finish('entered');
-        const giveUp = () => finish('left');
-        const timer = setTimeout(() => finish('late'), mostMs);
-        response.on('close', giveUp);
-        waiting.add(enter);
-      });
-    },
-    leave() {
-      const [next] = waiting;
-      if (next === undefined) free++;
-      else next();
-    },
+  };
+}
+
+function pickOnly(only: Target): Upstream['pick'] {
+  return (except) => (except === undefined && (only.isUp || only.mayTry()) ? only : undefined);
+}
+
+/** In turn, or the least busy one. Both pass over a target that is left out, and over a full one while another has room. */
+function pickOf(targets: Target[], { balance, limits }: Api): Upstream['pick'] {
+  let next = 0;
+  return (except) => {
+    let best: Target | undefined;
+    for (let step = 0; step < targets.length; step++) {
+      const target = targets[(next + step) % targets.length] as Target;
+      if (target === except) continue;
+      if (!target.isUp) {
+        if (!target.mayTry()) continue;
+        best = target;
+        break;
+      }
+      if (best === undefined || target.line.load < best.line.load) best = target;
+      if (balance === 'round-robin' && best.line.load < limits.connections) break;
+    }
+    if (best !== undefined) next = targets.indexOf(best) + 1;
+    return best;
   };
 }

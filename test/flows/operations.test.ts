@@ -96,7 +96,9 @@ describe('metrics', () => {
       'le',
       'outcome',
       'status',
+      'target',
     ]);
+    expect(found.get('target')).toEqual(new Set([world.upstream.url]));
     expect(found.get('frontend')).toEqual(new Set(['default', 'none']));
     expect(found.get('api')).toEqual(new Set(['orders', 'endpoint', 'none']));
     for (const status of found.get('status') ?? []) expect(status).toMatch(/^[1-5]xx$/);
@@ -108,7 +110,7 @@ describe('metrics', () => {
     ['cloakroom_logins_total{frontend="default",outcome="ok"}', 1],
     ['cloakroom_login_starts_total{frontend="default",outcome="started"}', 1],
     ['cloakroom_access_tokens_total{frontend="default",outcome="fresh"}', 1],
-    ['cloakroom_upstream_responses_total{frontend="default",api="orders",outcome="complete"}', 1],
+    ['cloakroom_upstream_responses_total{frontend="default",api="orders",target="TARGET",outcome="complete"}', 1],
     ['cloakroom_refreshes_total{frontend="default",outcome="refreshed"}', 1],
     ['cloakroom_logouts_total{frontend="default",kind="rp-initiated"}', 1],
     ['cloakroom_revocations_total{frontend="default",outcome="revoked"}', 1],
@@ -120,7 +122,7 @@ describe('metrics', () => {
     await browser.fetch('/bff/refresh', { method: 'POST', headers: csrf });
     await browser.fetch('/bff/logout', { method: 'POST', headers: csrf });
     await browser.fetch('/api/orders/1');
-    await expect.poll(metrics).toContain(`${series} ${value}\n`);
+    await expect.poll(metrics).toContain(`${series.replace('TARGET', world.upstream.url)} ${value}\n`);
   });
 });
 

@@ -185,7 +185,7 @@ export const badValues: Record<string, Case[]> = {
       /put a path into rewritePath/,
     ],
     ...each(
-      words('http://u:p@orders orders:8080 //orders unix:/x http://orders?x'),
+      words('http://u:p@orders orders:8080 //orders unix:x http://orders?x'),
       (d, upstream) => Object.assign(d.apis.orders, { upstream }),
       'apis.orders.upstream',
       /must be an origin/,

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { createLine } from '../../../src/proxy/upstreams.ts';
+import { createLine } from '../../../src/proxy/line.ts';
 
 /** As much of an answer as a line looks at: whether and when its browser leaves. */
 function browser() {
@@ -16,7 +16,7 @@ function browser() {
 
 describe('a line', () => {
   it('lets as many in as there are places, and the others in their order', async () => {
-    const line = createLine(2);
+    const line = createLine(2, 10);
     expect([line.enter(), line.enter(), line.enter()]).toEqual([true, true, false]);
     const order: number[] = [];
     const waits = [1, 2, 3].map((number) => line.wait(browser().response, 1000).then(() => order.push(number)));
@@ -29,7 +29,7 @@ describe('a line', () => {
   });
 
   it('T95 forgets a browser that leaves, and a browser that had left before', async () => {
-    const line = createLine(1);
+    const line = createLine(1, 10);
     line.enter();
     const [first, second, gone] = [browser(), browser(), browser()];
     const waits = [line.wait(first.response, 1000), line.wait(second.response, 1000)];
@@ -44,7 +44,7 @@ describe('a line', () => {
   });
 
   it('T98 lets nobody wait longer than told, and loses no place by it', async () => {
-    const line = createLine(1);
+    const line = createLine(1, 10);
     line.enter();
     const late = browser();
     expect(await line.wait(late.response, 20)).toBe('late');

@@ -1,0 +1,180 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { problem, RequestTimeout, UpstreamInvalid, UpstreamTimeout } from '../http/errors.ts';
+import { discardBody, LimitedBody, TooLargeError } from './request-body.ts';
+import type { Target } from './target.ts';
+
+/** One request, and what becomes of its answer. */
+export interface ExchangeOptions {
+  /** Path and query, as matched. */
+  path: string;
+  method: string;
+  /** Flat list of names and values. */
+  headers: string[];
+  request: IncomingMessage;
+  response: ServerResponse;
+  hasBody: boolean;
+  /** Bytes. */
+  longestBody: number;
+  headersTimeout: number;
+  bodyTimeout: number;
+  /** Until the last byte; no limit when undefined. */
+  totalTimeout: number | undefined;
+  /** Keeps an answer from the browser, to be dealt with otherwise; the rest of it is thrown away. */
+  withhold?: (status: number, raw: (Buffer | string)[]) => boolean;
+  /** Called once the upstream answered, before a byte goes out: from here on errors can only cut the connection. */
+  onHead: () => void;
+  buildHeaders: (status: number, raw: (Buffer | string)[]) => string[];
+  buildTrailers: (raw: (Buffer | string)[]) => [string, string][];
+}
+
+/** How an exchange ended, for metrics. */
+export type Exchanged = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld';
+
+/** The connection failed; the target has not seen the request. */
+export class NotSentError extends Error {}
+
+/** A refusal's body; more costs more than a new connection. */
+const mostWithheldBytes = 64 * 1024;
+
+/**
+ * Sends one request to one target and streams the answer back, with back-pressure in both directions. A browser that
+ * leaves cancels the upstream at once, before and after its headers (S10, PX14). `spentMs`: how much of its time the
+ * request has used up already.
+ */
+export function exchange(options: ExchangeOptions, target: Target, spentMs: number): Promise<Exchanged> {
+  return new Promise((resolve, reject) => dispatch(options, target, spentMs, resolve, reject));
+}
+
+function dispatch(
+  options: ExchangeOptions,
+  target: Target,
+  spentMs: number,
+  resolve: (outcome: Exchanged) => void,
+  reject: (error: unknown) => void,
+): void {
+  const { request, response } = options;
+  const headersTimeout = Math.max(1, options.headersTimeout - spentMs);
+  if (response.destroyed) {
+    resolve('left-by-browser');
+    return;
+  }
+  const body = options.hasBody ? request.pipe(new LimitedBody(options.longestBody)) : undefined;
+  let controller: Dispatcher.DispatchController | undefined;
+  let firstInterimAt: number | undefined;
+  let stalled: NodeJS.Timeout | undefined;
+  let deadline: NodeJS.Timeout | undefined;
+  let isHeadSent = false;
+  let isWithheld = false;
+  let withheldBytes = 0;
+  let isSettled = false;
+
+  const settle = (finish: () => void) => {
+    if (isSettled) return;
+    isSettled = true;
+    clearTimeout(stalled);
+    clearTimeout(deadline);
+    response.off('close', leave);
+    response.off('drain', onDrain);
+    finish();
+    if (body !== undefined) discardBody(request, options.longestBody, body);
+  };
+  const leave = () => {
+    settle(() => resolve('left-by-browser'));
+    controller?.abort(new Error('the browser left'));
+  };
+  const onDrain = () => {
+    clearTimeout(stalled);
+    controller?.resume();
+  };
+  response.on('close', leave);
+  if (options.totalTimeout !== undefined) {
+    deadline = setTimeout(() => {
+      const isLate = problem(request.complete ? UpstreamTimeout : RequestTimeout);
+      if (controller === undefined) settle(() => reject(isLate));
+      else controller.abort(isLate);
+    }, options.totalTimeout - spentMs);
+  }
+
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(started) {
+      controller = started;
+      if (isSettled) started.abort(new Error('nobody waits any more'));
+    },
+    onResponseStart(started, status) {
+      if (status < 200) {
+        // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
+        firstInterimAt ??= performance.now();
+        if (!request.complete) firstInterimAt = undefined;
+        else if (performance.now() - firstInterimAt > headersTimeout) started.abort(problem(UpstreamTimeout));
+        return;
+      }
+      target.answered(status);
+      if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
+      if (options.withhold?.(status, flatHeaders(started.rawHeaders)) === true) {
+        isWithheld = true;
+        return;
+      }
+      response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
+      options.onHead();
+      isHeadSent = true;
+      response.flushHeaders();
+      response.on('drain', onDrain);
+    },
+    onResponseData(started, chunk) {
+      if (isWithheld) {
+        withheldBytes += chunk.length;
+        if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
+        return;
+      }
+      if (response.write(chunk) || isSettled) return;
+      started.pause();
+      // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
+      clearTimeout(stalled);
+      stalled = setTimeout(() => {
+        leave();
+        response.destroy();
+      }, options.bodyTimeout);
+    },
+    onResponseEnd(started) {
+      if (isWithheld) return settle(() => resolve('withheld'));
+      const trailers = options.buildTrailers(flatHeaders(started.rawTrailers));
+      if (trailers.length > 0) response.addTrailers(trailers);
+      settle(() => {
+        response.end();
+        resolve('complete');
+      });
+    },
+    onResponseError(_started, error) {
+      settle(() => {
+        if (isWithheld) return resolve('withheld');
+        if (isHeadSent) {
+          // Never a clean end after a failure: the browser must see that something is missing.
+          response.destroy();
+          return resolve('cut-by-upstream');
+        }
+        const isSent = controller !== undefined || error instanceof TooLargeError;
+        reject(isSent ? error : new NotSentError('not sent', { cause: error }));
+      });
+    },
+  };
+  try {
+    target.dispatcher.dispatch(
+      {
+        path: options.path,
+        method: options.method as Dispatcher.HttpMethod,
+        headers: options.headers,
+        body: body ?? null,
+        headersTimeout,
+        bodyTimeout: options.bodyTimeout,
+      },
+      handler,
+    );
+  } catch (error) {
+    settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
+  }
+}
+
+function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {
+  return Array.isArray(raw) ? raw : [];
+}

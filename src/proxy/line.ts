@@ -1,0 +1,58 @@
+import type { ServerResponse } from 'node:http';
+
+/**
+ * Lets as many requests run as there are connections; the others wait in line. undici has a line of its own, but
+ * nobody can leave that one: without a limit of time, and with a connection spent on each browser that is long gone.
+ */
+export interface Line {
+  /** Requests that run or wait. */
+  readonly load: number;
+  readonly hasFree: boolean;
+  /** True: a connection is free, and taken now. */
+  enter(): boolean;
+  /** Waits for a connection until the browser leaves or the time (milliseconds) is over. */
+  wait(response: ServerResponse, mostMs: number): Promise<'entered' | 'left' | 'late' | 'full'>;
+  /** Gives the connection to the next in line. */
+  leave(): void;
+}
+
+/** A line for so many at a time, and so many that wait: each of those holds memory and a browser's connection (T98). */
+export function createLine(places: number, mostWaiting: number): Line {
+  let free = places;
+  const waiting = new Set<() => void>(); // in the order of arrival
+  return {
+    get load() {
+      return places - free + waiting.size;
+    },
+    get hasFree() {
+      return free > 0;
+    },
+    enter() {
+      if (free === 0) return false;
+      free--;
+      return true;
+    },
+    wait(response, mostMs) {
+      return new Promise((resolve) => {
+        if (response.destroyed) return resolve('left');
+        if (waiting.size >= mostWaiting) return resolve('full');
+        const finish = (outcome: 'entered' | 'left' | 'late') => {
+          clearTimeout(timer);
+          response.off('close', giveUp);
+          waiting.delete(enter);
+          resolve(outcome);
+        };
+        const enter = () => finish('entered');
+        const giveUp = () => finish('left');
+        const timer = setTimeout(() => finish('late'), mostMs);
+        response.on('close', giveUp);
+        waiting.add(enter);
+      });
+    },
+    leave() {
+      const [next] = waiting;
+      if (next === undefined) free++;
+      else next();
+    },
+  };
+}

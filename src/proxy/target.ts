@@ -1,0 +1,144 @@
+import type { Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
+import type { FastifyBaseLogger } from 'fastify';
+import { buildConnector, Pool } from 'undici';
+import type { Api } from '../config/config.ts';
+import type { Metrics } from '../ops/metrics.ts';
+import { createBreaker } from './breaker.ts';
+import { startHealthCheck } from './health-check.ts';
+import { createLine, type Line } from './line.ts';
+
+/**
+ * One place where an API runs. Connections, line, breaker and health are its own: no request can go to another by
+ * mistake (T89), and none waits for another that is dead (T98).
+ */
+export interface Target {
+  /** Scheme, host and port; `http://localhost` for a unix socket, which is what its `Host` says. */
+  readonly origin: string;
+  readonly dispatcher: Pool;
+  readonly line: Line;
+  /** It is asked: its breaker is closed and its health check passes. */
+  readonly isUp: boolean;
+  /** Lets this one request try whether the target is back. */
+  mayTry(): boolean;
+  /** Milliseconds until it makes sense to ask again. */
+  untilTrial(): number;
+  /** It began to answer. */
+  answered(status: number): void;
+  /** It did not: the connection failed, or (`wasSent`) nothing came back. `sinceMs`: `performance.now()` at the start. */
+  failed(sinceMs: number, wasSent: boolean): void;
+  /** The request ended in a way that tells nothing about the target. */
+  abandoned(sinceMs: number): void;
+  /** Counts one request by how it ended. */
+  count(outcome: TargetOutcome): void;
+  /** A connection that no other request uses, TLS done and verified: for WebSockets. */
+  connect(): Promise<Socket>;
+  /** Lets requests in flight end. */
+  close(): Promise<void>;
+}
+
+export type TargetOutcome = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld' | 'refused' | 'failed';
+
+export interface TargetOptions {
+  api: Api;
+  /** As configured: an origin, or `unix:` and a path. Names it in logs and metrics. */
+  name: string;
+  secureContext: SecureContext;
+  labels: { frontend: string; api: string };
+  metrics: Metrics;
+  log: FastifyBaseLogger;
+}
+
+export function createTarget({ api, name, secureContext, labels: apiLabels, metrics, log }: TargetOptions): Target {
+  const { limits, timeouts, breaker: rules } = api;
+  const socketPath = name.startsWith('unix:') ? name.slice('unix:'.length) : undefined;
+  const url = new URL(socketPath === undefined ? name : 'http://localhost');
+  const connector = buildConnector({
+    allowH2: false,
+    timeout: timeouts.connect,
+    rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says (S0)
+    secureContext,
+    ...(socketPath === undefined ? {} : { socketPath }),
+  });
+  const dispatcher = new Pool(url.origin, {
+    allowH2: false,
+    connections: limits.connections,
+    pipelining: 1,
+    maxHeaderSize: 32 * 1024,
+    connect: connector,
+  });
+  const line = createLine(limits.connections, limits.queue);
+  const labels = { ...apiLabels, target: name };
+  const counters = new Map<TargetOutcome, { inc(): void }>();
+  const breaker = createBreaker({
+    ...rules,
+    onChange(isOpen) {
+      metrics.upstreamCircuitOpen.set(labels, isOpen ? 1 : 0);
+      if (isOpen) log.warn(labels, 'an API’s target does not answer and is left out');
+      else log.info(labels, 'an API’s target answers again');
+      update();
+    },
+  });
+  let isHealthy = true; // until a check says otherwise: a slow check must not delay the start
+  const health =
+    api.health === undefined
+      ? undefined
+      : startHealthCheck({
+          ...api.health,
+          origin: url.origin,
+          connector,
+          onChange(passes, reason) {
+            isHealthy = passes;
+            if (passes) log.info(labels, 'an API’s target passes its health check again');
+            else log.warn({ ...labels, reason }, 'an API’s target fails its health check and is left out');
+            update();
+          },
+        });
+  const update = () => {
+    target.isUp = isHealthy && !breaker.isOpen;
+    metrics.upstreamUp.set(labels, target.isUp ? 1 : 0);
+  };
+
+  const target: Target & { isUp: boolean } = {
+    origin: url.origin,
+    dispatcher,
+    line,
+    isUp: true,
+    // A trial must not wait for a connection: those may all be stuck.
+    mayTry: () => isHealthy && breaker.isOpen && line.hasFree && breaker.takeTrial(),
+    untilTrial: () => (isHealthy ? breaker.untilTrial() : (api.health?.interval ?? 0)),
+    answered(status) {
+      if (rules.statuses.includes(status)) breaker.failed(performance.now(), true);
+      else breaker.answered();
+    },
+    failed: breaker.failed,
+    abandoned: breaker.abandoned,
+    count(outcome) {
+      let counter = counters.get(outcome);
+      if (counter === undefined) {
+        counter = metrics.upstreams.labels({ ...labels, outcome });
+        counters.set(outcome, counter);
+      }
+      counter.inc();
+    },
+    connect: () => openConnection(connector, url),
+    async close() {
+      await health?.stop();
+      await dispatcher.close();
+    },
+  };
+  metrics.upstreamCircuitOpen.set(labels, 0);
+  update();
+  return target;
+}
+
+function openConnection(connector: buildConnector.connector, url: URL): Promise<Socket> {
+  const { protocol, hostname, host, port } = url;
+  const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname; // as net.connect wants IPv6
+  return new Promise((resolve, reject) => {
+    connector({ protocol, hostname: bare, host, port }, (...[error, socket]) => {
+      if (error === null) resolve(socket);
+      else reject(error);
+    });
+  });
+}

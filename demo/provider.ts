@@ -6,6 +6,7 @@ import { Agent } from 'undici';
 import { adminRoutes } from './provider/admin-routes.ts';
 import { demoClient } from './provider/clients.ts';
 import { buildConfiguration } from './provider/configuration.ts';
+import { writeKeyFile } from './provider/key-file.ts';
 import { loginRoutes } from './provider/login-routes.ts';
 import { createResources, DEMO_RESOURCES, type DemoResource } from './provider/resources.ts';
 import { generateSigningKeys, signingAlgorithm } from './provider/signing-keys.ts';
@@ -45,6 +46,8 @@ export interface ProviderOptions {
    * its promise is open the answer is held back; when it throws, the answer is lost and the relying party gets a 500.
    */
   onTokenRequest?: (request: TokenRequest) => void | Promise<void>;
+  /** Where the private signing key lies while the provider runs, for `demo/token.ts`. Default: nowhere. */
+  keyFile?: string;
   /** Takes one line per failure that no browser sees. Default: dropped. */
   log?: (line: string) => void;
 }
@@ -104,6 +107,10 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
   oidc.use(loginRoutes(oidc, users, publicUrl));
   oidc.use(adminRoutes(oidc, users));
   server.on('request', oidc.callback());
+  // A folder that can't be written to is no reason to have no demo.
+  const removeKeyFile = await writeKeyFile(options.keyFile, issuer, jwks).catch((error) =>
+    log(`npm run demo:token will not work: ${describe(error)}`),
+  );
 
   return {
     issuer,
@@ -114,6 +121,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
       const closed = once(server, 'close');
       server.close();
       server.closeAllConnections();
+      if (removeKeyFile) await removeKeyFile();
       await Promise.all([closed, dispatcher.destroy()]);
     },
   };

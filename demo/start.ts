@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { startApi } from './api.ts';
+import { DEMO_KEY_FILE } from './provider/key-file.ts';
 import { startProvider } from './provider.ts';
 
 // `npm run demo`: the provider and the two APIs in this process, Cloakroom as a child, one Ctrl-C for all of them.
@@ -28,7 +29,10 @@ const WELCOME = `
                        dave    no role
   The password is the name. Or register somebody new.
 
+  Or look around       as a guest: the catalog is open, with the application’s token
+
   Roles                http://${HOST}:${PORTS.provider}/admin   (as alice)
+  A token for curl     npm run -s demo:token -- --sub anonymous --role reader --aud orders
   Stop everything      Ctrl-C
 `;
 
@@ -46,7 +50,7 @@ async function runDemo(): Promise<number> {
   const issuer = `http://${HOST}:${PORTS.provider}`;
   const log = (line: string) => console.error(line);
   const running = await Promise.all([
-    startProvider({ host: HOST, port: PORTS.provider, issuer, publicUrl: CLOAKROOM_URL, log }),
+    startProvider({ host: HOST, port: PORTS.provider, issuer, publicUrl: CLOAKROOM_URL, keyFile: DEMO_KEY_FILE, log }),
     startApi({ name: 'orders', host: HOST, port: PORTS.orders, issuer }),
     startApi({ name: 'catalog', host: HOST, port: PORTS.catalog, issuer }),
   ]);

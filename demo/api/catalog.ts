@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { buildGuards } from './guard.ts';
+import { type buildGuards, claimsOf } from './guard.ts';
 
 interface Product {
   id: number;
@@ -16,10 +16,11 @@ export function catalogRoutes(app: FastifyInstance, guards: ReturnType<typeof bu
     [3, { id: 3, name: 'Scarf', price: 30 }],
   ]);
 
-  app.get('/products', { onRequest: guards.requireToken }, async () => ({
-    answeredBy,
-    products: [...products.values()],
-  }));
+  app.get('/products', { onRequest: guards.requireToken }, async (request) => {
+    const { sub, client_id: clientId } = claimsOf(request);
+    // A token without a user is about the client itself (RFC 9068 section 2.2).
+    return { answeredBy, products: [...products.values()], caller: { sub, isApplication: sub === clientId } };
+  });
 
   app.put<{ Params: { id: number }; Body: { price: number } }>(
     '/products/:id',

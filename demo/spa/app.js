@@ -1,4 +1,5 @@
 import { CALL_GROUPS, send } from './calls.js';
+import { showCatalog, showLost } from './catalog.js';
 
 const page = (id) => document.getElementById(id);
 
@@ -13,13 +14,14 @@ const isLoggedIn = () => session?.authenticated === true;
 buildCalls();
 page('refresh').addEventListener('click', refresh);
 page('logout').addEventListener('click', logOut);
+page('as-guest').addEventListener('click', goOnAsGuest);
 window.addEventListener('hashchange', renderLoginLinks);
 setInterval(renderClocks, 1000);
 // Coming back with the browser's Back button shows a frozen page: who is logged in may have changed meanwhile.
 window.addEventListener('pageshow', (event) => event.persisted && loadSession());
 
 await loadSession();
-if (isLoggedIn()) await showClaims('/api/orders/me');
+await Promise.all([showCatalog(), showOwnClaims()]);
 
 async function loadSession() {
   const answer = await send({ path: '/bff/session' });
@@ -28,6 +30,10 @@ async function loadSession() {
 }
 
 function acceptSession(answer) {
+  if (isLoggedIn() && !answer.authenticated) {
+    showLost();
+    page('claims').textContent = 'Nothing now.';
+  }
   session = answer;
   sessionReadAtMs = performance.now();
   askedAtEnd = false;
@@ -41,7 +47,14 @@ async function refresh() {
   showResult('POST /bff/refresh', answer);
   if (answer.ok) acceptSession(answer.json);
   else await loadSession();
-  if (isLoggedIn()) await showClaims('/api/orders/me');
+  if (isLoggedIn()) await showOwnClaims();
+}
+
+/** The end of the session took nothing from this browser but its meaning: this hands the ticket back. */
+async function goOnAsGuest() {
+  await send({ method: 'POST', path: '/bff/logout' });
+  await loadSession();
+  await Promise.all([showCatalog(), showOwnClaims()]);
 }
 
 async function logOut() {
@@ -60,12 +73,15 @@ async function makeCall(call) {
   await loadSession();
   showResult(`${call.method ?? 'GET'} ${call.path}`, answer);
   if (call.showsClaims && answer.ok) renderClaims(answer.json);
+  if (call.changesCatalog && answer.ok) await showCatalog();
 }
 
-async function showClaims(path) {
+/** What an API learns about whoever uses this page: a user, or only the application. */
+async function showOwnClaims() {
+  const path = isLoggedIn() ? '/api/orders/me' : '/api/catalog/me';
   const answer = await send({ path });
   if (answer.ok) renderClaims(answer.json);
-  else showResult(`GET ${path}`, answer);
+  else if (isLoggedIn()) showResult(`GET ${path}`, answer);
 }
 
 function renderHolder() {
@@ -82,14 +98,13 @@ function renderHolder() {
   page('logout').hidden = !authenticated;
   page('clocks').hidden = !authenticated;
   renderLoginLinks();
-  if (!authenticated) page('claims').textContent = 'Nothing yet: log in first.';
 }
 
 /** A login comes back to where it began, with the part after # that no server ever sees on its own. */
 function renderLoginLinks() {
   const { pathname, search, hash } = window.location;
   const returnTo = encodeURIComponent(pathname + search + hash);
-  for (const link of [page('login'), page('result-login-link')]) {
+  for (const link of [page('login'), page('result-login-link'), page('catalog-login')]) {
     link.href = `${session?.loginUrl ?? '/bff/login'}?return_to=${returnTo}`;
   }
 }
@@ -101,9 +116,16 @@ function renderBrowserStorage() {
 }
 
 function renderClaims({ answeredBy, claims, receivedHeaders }) {
+  const whose = claims.sub === claims.client_id ? 'application’s' : 'user’s';
   page('claims-note').textContent =
-    `The claims of the bearer token that Cloakroom attached for the ${answeredBy}. The token itself stays there.`;
-  page('claims').textContent = JSON.stringify({ claims, receivedHeaders }, null, 2);
+    `The claims of the ${whose} token that Cloakroom attached for the ${answeredBy}. The token itself stays there.`;
+  // What decides comes first.
+  const { sub, aud, roles, scope, ...others } = claims;
+  page('claims').textContent = JSON.stringify(
+    { claims: { sub, aud, roles, scope, ...others }, receivedHeaders },
+    null,
+    2,
+  );
 }
 
 function renderClocks() {
@@ -165,7 +187,7 @@ function buildEventsButton() {
     source?.close();
     source = undefined;
   };
-  return buildCallButton({ id: 'call-events', label: 'Event stream on/off', needs: 'any token' }, () => {
+  return buildCallButton({ id: 'call-events', label: 'Event stream on/off', needs: 'guests too' }, () => {
     if (source) return stop();
     source = new EventSource(path);
     source.addEventListener('tick', ({ data }) => {

@@ -6,7 +6,7 @@ export const CALL_GROUPS = [
   {
     title: 'Orders API',
     calls: [
-      { id: 'call-me-orders', label: 'Who am I?', needs: 'any token', path: '/api/orders/me', showsClaims: true },
+      { id: 'call-me-orders', label: 'Who am I?', needs: 'a login', path: '/api/orders/me', showsClaims: true },
       { id: 'call-orders', label: 'List orders', needs: 'clerk or admin', path: '/api/orders/orders' },
       {
         id: 'call-orders-create',
@@ -28,8 +28,8 @@ export const CALL_GROUPS = [
   {
     title: 'Catalog API',
     calls: [
-      { id: 'call-me-catalog', label: 'Who am I?', needs: 'any token', path: '/api/catalog/me', showsClaims: true },
-      { id: 'call-products', label: 'List products', needs: 'any token', path: '/api/catalog/products' },
+      { id: 'call-me-catalog', label: 'Who am I?', needs: 'guests too', path: '/api/catalog/me', showsClaims: true },
+      { id: 'call-products', label: 'List products', needs: 'guests too', path: '/api/catalog/products' },
       {
         id: 'call-products-put',
         label: 'Change a price',
@@ -37,6 +37,7 @@ export const CALL_GROUPS = [
         method: 'PUT',
         path: '/api/catalog/products/1',
         body: { price: 175 },
+        changesCatalog: true,
       },
       { id: 'call-news', label: 'Read the news', needs: 'no token', path: '/api/public/news' },
     ],

@@ -32,11 +32,19 @@ export async function logIn(tab: Page, url: string, username: string): Promise<v
   await goToLogin(tab, url);
   await enterPassword(tab, username);
   await expectUser(tab, username);
+  // What the page asks for by itself is there: no call of its own falls into what a test counts.
+  await expectCatalog(tab, `as ${username}`);
+  await shownClaims(tab);
 }
 
 /** Waits until the page says that this user is logged in. */
 export async function expectUser(tab: Page, username: string): Promise<void> {
   await expect.poll(() => textOf(tab, 'user'), PATIENCE).toContain(`(${username})`);
+}
+
+/** Waits until the page shows the catalog, read as a guest, as this user, or not at all: `the session has ended`. */
+export async function expectCatalog(tab: Page, as: string): Promise<void> {
+  await expect.poll(() => textOf(tab, 'catalog-as'), PATIENCE).toContain(as);
 }
 
 export async function expectNobody(tab: Page): Promise<void> {

@@ -89,6 +89,8 @@ export async function createVisitor(browser: Browser, demo: Demo): Promise<Visit
       const readable = await Promise.all(
         pages.map(async (page) => ({ name: `page ${page.url()}`, text: await page.evaluate<string>(READ_ALL) })),
       );
+      // A call that is still under way ends here, or its answer would come to a browser that is gone.
+      await Promise.all(context.pages().map((page) => page.goto('about:blank')));
       const haystacks = [...(await Promise.all(answers)), ...readable];
       await context.close();
       // Nothing can be found where nothing was read or known.

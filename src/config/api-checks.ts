@@ -1,4 +1,5 @@
 import type { ApiConfig } from './api-schema.ts';
+import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 import type { CrossProblem } from './document.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
@@ -77,6 +78,30 @@ function checkUpstream(
         path: [...path, key],
         message: 'has no effect: no upstream is https. Write https://, or remove it',
       });
+  }
+}
+
+/** A login brings one acr: where two lists have none in common, nobody would ever get in. */
+export function checkStrength(
+  server: Pick<AuthorizationServerConfig, 'acrValues'>,
+  apis: Record<string, ApiConfig>,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
+  const check = (acr: string[] = [], others: string[] = [], where: PropertyKey[], name: string) => {
+    if (acr.length > 0 && others.length > 0 && !acr.some((value) => others.includes(value)))
+      problems.push({
+        path: [...path, ...where],
+        message: `has none of ${name}: no login satisfies both, add one there`,
+      });
+  };
+  for (const [name, { require: own, routes }] of Object.entries(apis)) {
+    check(own?.acr, server.acrValues, [name, 'require', 'acr'], 'authorizationServer.acrValues');
+    routes.forEach(({ require: { acr } }, index) => {
+      const where = [name, 'routes', index, 'require', 'acr'];
+      check(acr, server.acrValues, where, 'authorizationServer.acrValues');
+      check(acr, own?.acr, where, 'the API’s own require.acr');
+    });
   }
 }
 

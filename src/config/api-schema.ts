@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { balance, breaker, clientCertificate, health, upstream } from './upstream-schema.ts';
-import { duration, oneYear, resource, scope, size } from './values.ts';
+import { acrValue, duration, oneYear, resource, scope, size } from './values.ts';
 import { websocket } from './websocket-schema.ts';
 
 const headerName = z
@@ -25,11 +25,10 @@ const require_ = z.strictObject({
     description:
       'Each claim (a path such as `realm_access.roles`) must equal the value, or be an array that has it. Types are compared too.',
   }),
-  acr: z
-    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not an acr value'))
-    .min(1)
-    .optional()
-    .meta({ description: 'The user must have authenticated in one of these ways (the `acr` claim).' }),
+  acr: z.array(acrValue).min(1).optional().meta({
+    description:
+      'The user must have authenticated in one of these ways (the `acr` claim); otherwise 401 with a `loginUrl` that asks for it.',
+  }),
   maxAge: duration('The user must have authenticated no longer ago than this.', 10_000, oneYear).optional(),
 });
 

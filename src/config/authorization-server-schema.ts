@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, oneYear, resource, scope, secret, url } from './values.ts';
+import { acrValue, duration, oneYear, resource, scope, secret, url } from './values.ts';
 
 const loginParameter = z
   .array(z.string().min(1))
@@ -56,7 +56,7 @@ export const authorizationServer = z.strictObject({
     description:
       'Parameters that `GET /bff/login` passes on from its query, each with the values allowed. All others are ignored.',
   }),
-  acrValues: z.array(z.string().min(1)).prefault([]).meta({
+  acrValues: z.array(acrValue).prefault([]).meta({
     description: 'Authentication context classes to ask for; the `acr` of the ID token must then be one of them.',
   }),
   maxAge: duration(

@@ -1,4 +1,4 @@
-import { checkApis, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
+import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import type { ApiConfig } from './api-schema.ts';
 import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 import type { CrossProblem } from './document.ts';
@@ -146,6 +146,7 @@ function buildFrontend(
     });
   }
   checkApis(input.apis, [...path, 'apis'], problems);
+  checkStrength(server, input.apis, [...path, 'apis'], problems);
   warnings.push(...sharedTokenWarnings(name, input.apis));
 
   return {

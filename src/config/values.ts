@@ -107,6 +107,9 @@ export const resource = z
     'is not an absolute URI without a fragment (RFC 8707 §2)',
   );
 
+/** One authentication context class; lists of them are separated by spaces, and travel in quotes (RFC 9470 §3). */
+export const acrValue = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not an acr value');
+
 /** One scope (RFC 6749 §3.3). */
 export const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a scope');
 

@@ -15,7 +15,7 @@ export interface KeyRing {
   identity: SealingKey[];
   /** Half of what seals token sets; the browser's session id is the other half. */
   tokens: SealingKey[];
-  /** Seal login transactions in the browser's cookie. */
+  /** Seal login transactions in the browser’s cookie, and step-ups in a login URL. */
   transaction: SealingKey[];
 }
 

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { stepUpId } from '../frontend/step-up.ts';
 import {
   AuthorizationServerUnavailable,
   LoginAnswerInvalid,
@@ -68,7 +69,7 @@ export async function callback(
   // 2. It must be of this login, this server, and in time. A late one is started again, once.
   if (transaction.createdAt + transactionLifeMs < nowMs()) {
     forget();
-    throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'late'));
+    throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'late'));
   }
   const response = acceptAuthorizationResponse(transaction.request, parameters);
   if (response.kind === 'invalid') {
@@ -80,8 +81,7 @@ export async function callback(
   // asked the code is not used and the cookie stays, so that a reload finishes the login.
   const isFirst = await store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds);
   forget();
-  if (!isFirst)
-    throw offerRestart(context, request, reply, transaction.returnTo, refuse(LoginTransactionMissing, 'replayed'));
+  if (!isFirst) throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
     request.log.info({ frontend: frontend.name, error: response.error }, 'the authorization server refused the login');
     throw refuse(LoginRefused, 'refused');
@@ -163,6 +163,7 @@ async function startSession(
         ...buildIdentity(claims, server.config.issuer),
         issuedAt: claims.iat,
         device: describeDevice(request.headers['user-agent']),
+        ...(transaction.isStepUp === true ? { stepUp: stepUpId(transaction.request) } : {}),
       },
       serializeTokenSet(tokenSet),
       endsAt === undefined ? undefined : endsAt - now,

@@ -6,6 +6,8 @@ import type { AuthorizationRequest } from '../oidc/authorization.ts';
 export interface LoginTransaction {
   request: AuthorizationRequest;
   returnTo: string;
+  /** Asked for by a step-up, so that the session can say that it was. */
+  isStepUp?: true;
   /** Epoch milliseconds. */
   createdAt: number;
   /** Handles of sessions that this login replaces; a Strict session cookie does not come along to the callback. */

@@ -1,10 +1,17 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { AuthorizationServerUnavailable, LoginCrossSite, LoginNotNavigation, problem } from '../http/errors.ts';
+import { openStepUp } from '../frontend/step-up.ts';
+import {
+  AuthorizationServerUnavailable,
+  LoginCrossSite,
+  LoginNotNavigation,
+  LoginStepUpInvalid,
+  problem,
+} from '../http/errors.ts';
 import { isNavigation, isOwnStart } from '../http/request-source.ts';
 import { acceptReturnTo } from '../http/return-to.ts';
-import { startAuthorization } from '../oidc/authorization.ts';
+import { loginStrength, startAuthorization } from '../oidc/authorization.ts';
 import { readTicket } from '../session/ticket.ts';
 import {
   evictFor,
@@ -15,7 +22,7 @@ import {
   transactionCookieSeconds,
 } from './login-transaction.ts';
 
-/** `GET /bff/login?return_to=/x`: starts a login. A page, not a fetch. */
+/** `GET /bff/login?return_to=/x`, perhaps with a `step_up`: starts a login. A page, not a fetch. */
 export async function login(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const { frontend, keys, server, metrics, nowMs } = context;
   const count = (outcome: string) => metrics.loginStarts.inc({ frontend: frontend.name, outcome });
@@ -29,12 +36,22 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   }
 
   const query = request.query as Record<string, unknown>;
-  const started = await startAuthorization(
-    server,
-    context.redirectUri,
-    allowedParameters(query, frontend.authorizationServer.loginParameters),
-    frontend.loginResources,
-  );
+  const returnTo = acceptReturnTo(query.return_to, frontend.origin, frontend.basePath);
+  const isStepUp = query.step_up !== undefined;
+  const stepUp = isStepUp ? openStepUp(context, query.step_up) : undefined;
+  const chosen = allowedParameters(query, frontend.authorizationServer.loginParameters);
+  if (stepUp !== undefined) {
+    // Nothing to choose with a step-up: it might not accept what the browser asks for.
+    delete chosen.acr_values;
+    delete chosen.max_age;
+  }
+  const strength = loginStrength(server.config, chosen, stepUp);
+  if ((isStepUp && stepUp === undefined) || strength === undefined) {
+    count('step-up-invalid');
+    // Not taken for an ordinary login: that would replace the session and leave the call as it was.
+    throw problem(LoginStepUpInvalid, { loginUrl: `${context.loginPath}?return_to=${encodeURIComponent(returnTo)}` });
+  }
+  const started = await startAuthorization(server, context.redirectUri, chosen, frontend.loginResources, strength);
   if (started.kind === 'unavailable') {
     count('unavailable');
     request.log.warn({ frontend: frontend.name, fault: started.fault }, 'login could not start');
@@ -46,7 +63,8 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   const name = transactionCookieName(prefix, started.request.state);
   const value = sealTransaction(keys.transaction, name, {
     request: started.request,
-    returnTo: acceptReturnTo(query.return_to, frontend.origin, frontend.basePath),
+    returnTo,
+    ...(isStepUp ? { isStepUp } : {}),
     createdAt: nowMs(),
     replaces: ticket.kind === 'valid' ? [hashId(ticket.sessionId)] : [],
   });

@@ -1,7 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
+import { buildStepUpUrl } from '../frontend/step-up.ts';
 import type { Problem } from '../http/errors.ts';
 import { transactionCookieAttributes } from './login.ts';
+import type { LoginTransaction } from './login-transaction.ts';
 
 /** A browser that was restarted a moment ago is not restarted again: no loops. Seconds. */
 const restartGuardSeconds = 60;
@@ -26,14 +28,15 @@ export function offerRestart(
   context: FrontendContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  returnTo: string,
+  { returnTo, isStepUp, request: asked }: LoginTransaction,
   error: Problem,
 ): Problem {
   const name = restartCookieName(context.frontend.cookieName);
   const attributes = transactionCookieAttributes(context);
   if (request.cookies[name] === undefined) {
     reply.setCookie(name, '1', { ...attributes, maxAge: restartGuardSeconds });
-    request.restartUrl = `${context.loginPath}?return_to=${encodeURIComponent(returnTo)}`;
+    const loginUrl = isStepUp === true ? `${buildStepUpUrl(context, asked)}&` : `${context.loginPath}?`;
+    request.restartUrl = `${loginUrl}return_to=${encodeURIComponent(returnTo)}`;
   }
   return error;
 }

@@ -76,7 +76,10 @@ export const problemShape = z
     title: z.string(),
     status: z.number().int(),
     requestId: z.string(),
-    loginUrl: z.string().optional().meta({ description: 'Present where logging in helps.' }),
+    loginUrl: z
+      .string()
+      .optional()
+      .meta({ description: 'Present where logging in helps: ready to go to, also with `return_to` added.' }),
   })
   .meta({ description: 'An error of Cloakroom itself (RFC 9457).' });
 

@@ -51,8 +51,10 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     reply.header('proxy-status', `cloakroom; error=http_request_denied; details="${known.code}"`);
     if (known.retryAfterSeconds !== undefined || status === 503)
       reply.header('retry-after', String(known.retryAfterSeconds ?? 1));
-    if (status === 401) reply.header('www-authenticate', 'Session realm="cloakroom"');
-    const again = request.restartUrl ?? loginPath ?? '/';
+    const { loginUrl = loginPath, challenge } = known;
+    if (status === 401)
+      reply.header('www-authenticate', `Session realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
+    const again = request.restartUrl ?? loginUrl ?? '/';
     if (isPage) {
       // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.
       if (request.restartUrl !== undefined) reply.header('refresh', `0; url=${request.restartUrl}`);
@@ -67,7 +69,7 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
         title: known.message,
         status,
         requestId: request.id,
-        ...(helpsToLogIn && loginPath !== undefined ? { loginUrl: loginPath } : {}),
+        ...(helpsToLogIn && loginUrl !== undefined ? { loginUrl } : {}),
       }),
     );
   };

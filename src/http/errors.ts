@@ -16,6 +16,16 @@ export const CsrfRejected = define(
   403,
 );
 export const PolicyDenied = define('BFF_POLICY_DENIED', 'The logged-in user may not do this.', 403);
+export const StepUpRequired = define(
+  'BFF_STEP_UP_REQUIRED',
+  'A stronger or more recent login is needed for this: go to loginUrl, then try again. The session is kept.',
+  401,
+);
+export const StepUpFailed = define(
+  'BFF_STEP_UP_FAILED',
+  'A stronger or more recent login is needed for this, and logging in again does not bring it: ask the operator of this site. The session is kept.',
+  403,
+);
 export const PathNotCanonical = define(
   'BFF_PATH_NOT_CANONICAL',
   'The request target is ambiguous: send it without dot segments, doubled slashes, backslashes, fragments and encoded control or separator characters.',
@@ -86,6 +96,11 @@ export const LoginCrossSite = define(
   'Another site tried to start a login here: start it from this site.',
   403,
 );
+export const LoginStepUpInvalid = define(
+  'BFF_LOGIN_STEP_UP_INVALID',
+  'This link to a stronger login has expired or was not made here: go back to the page that you came from and try again there.',
+  400,
+);
 export const LoginTransactionMissing = define(
   'BFF_LOGIN_TRANSACTION_MISSING',
   'This login was not started in this browser, took too long, or is finished already: start again.',
@@ -152,6 +167,8 @@ export const problemTypes = [
   SessionRequired,
   CsrfRejected,
   PolicyDenied,
+  StepUpRequired,
+  StepUpFailed,
   PathNotCanonical,
   HostInvalid,
   HostUnknown,
@@ -174,6 +191,7 @@ export const problemTypes = [
   AuthorizationServerUnavailable,
   LoginNotNavigation,
   LoginCrossSite,
+  LoginStepUpInvalid,
   LoginTransactionMissing,
   LoginResponseInvalid,
   LoginRefused,
@@ -193,17 +211,22 @@ export const problemTypes = [
 ];
 
 export type ProblemType = (typeof problemTypes)[number];
-export type Problem = InstanceType<ProblemType> & {
+export interface ProblemDetails {
+  /** For operators. */
+  cause?: unknown;
   /** Seconds for `Retry-After`. */
   retryAfterSeconds?: number;
-};
+  /** Where logging in helps with this, if it is not the usual login. */
+  loginUrl?: string;
+  /** More parameters of the challenge (RFC 9110 §11.6.1), ready to be sent. */
+  challenge?: string;
+}
 
-/** A problem with its cause for operators, and optionally when to come back. */
-export function problem(type: ProblemType, details: { cause?: unknown; retryAfterSeconds?: number } = {}): Problem {
-  const error: Problem = new type();
-  if (details.cause !== undefined) error.cause = details.cause;
-  if (details.retryAfterSeconds !== undefined)
-    error.retryAfterSeconds = Math.max(1, Math.ceil(details.retryAfterSeconds));
+export type Problem = InstanceType<ProblemType> & Omit<ProblemDetails, 'cause'>;
+
+export function problem(type: ProblemType, { retryAfterSeconds, ...details }: ProblemDetails = {}): Problem {
+  const error: Problem = Object.assign(new type(), details);
+  if (retryAfterSeconds !== undefined) error.retryAfterSeconds = Math.max(1, Math.ceil(retryAfterSeconds));
   return error;
 }
 

@@ -3,19 +3,17 @@ import type { Secret } from '../config/secret.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type Fault, sortFault, UntrustedAnswerError } from './faults.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
+import { type Authentication, isStrongEnough, mergeStrengths, type Strength } from './strength.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
 
-/** The secrets of one login attempt, kept by the browser that started it, sealed. */
-export interface AuthorizationRequest {
+/** One login attempt, with its secrets and what is asked of it; kept by the browser that started it, sealed. */
+export interface AuthorizationRequest extends Strength {
   state: string;
   nonce: string;
   codeVerifier: string;
   issuer: string;
   /** Does the server promise `iss` in its answer (RFC 9207)? Then one without it is refused. */
   expectsIss: boolean;
-  acrValues: string[];
-  /** Seconds. */
-  maxAge?: number;
 }
 
 export type StartedAuthorization =
@@ -25,12 +23,14 @@ export type StartedAuthorization =
 /**
  * Builds an authorization request: code flow, PKCE S256, state and nonce of 256 bits each, pushed when the server
  * offers it (RFC 9126). `extra` comes from an allow-list and can't replace a parameter that is set here (LG9).
+ * `strength`: see `loginStrength`.
  */
 export async function startAuthorization(
   server: AuthorizationServer,
   redirectUri: string,
   extra: Record<string, string>,
   resources: string[],
+  strength: Strength,
 ): Promise<StartedAuthorization> {
   const { config } = server;
   try {
@@ -42,7 +42,7 @@ export async function startAuthorization(
       codeVerifier: oidc.randomPKCECodeVerifier(),
       issuer: config.issuer,
       expectsIss: metadata.authorization_response_iss_parameter_supported === true,
-      ...askedStrength(config, extra),
+      ...strength,
     };
     const parameters = new URLSearchParams({
       ...config.extraParameters,
@@ -74,18 +74,21 @@ export async function startAuthorization(
 
 /**
  * How strong and recent the authentication must be: what the configuration says, else what an allowed parameter asks.
- * Whatever is asked is verified in the ID token (CB7).
+ * A step-up comes on top and takes nothing away; `undefined` when no authentication could satisfy both. Whatever is
+ * asked is verified in the ID token (CB7).
  */
-function askedStrength(
+export function loginStrength(
   { acrValues, maxAge, extraParameters }: AuthorizationServer['config'],
   extra: Record<string, string>,
-): Pick<AuthorizationRequest, 'acrValues' | 'maxAge'> {
+  stepUp?: Strength,
+): Strength | undefined {
   const { acr_values: acr = '', max_age: age = '' } = { ...extraParameters, ...extra };
   const seconds = maxAge === undefined ? (/^\d{1,9}$/.test(age) ? Number(age) : undefined) : Math.ceil(maxAge / 1000);
-  return {
+  const usual: Strength = {
     acrValues: acrValues.length > 0 ? acrValues : acr.split(' ').filter(Boolean),
     ...(seconds === undefined ? {} : { maxAge: seconds }),
   };
+  return stepUp === undefined ? usual : mergeStrengths([usual, stepUp]);
 }
 
 export type AuthorizationResponse =
@@ -150,7 +153,11 @@ export async function redeemCode(
     response = acceptTokenResponse(grant);
     const claims = await verifyIdToken(server, response);
     if (claims === undefined) throw new UntrustedAnswerError('no ID token');
-    return isStrongEnough(request, claims, server)
+    // What was asked for must be in the ID token, whatever the server thought of the request (T40).
+    return isStrongEnough(request, authenticationIn(claims), {
+      now: server.nowMs() / 1000,
+      tolerance: server.config.clockTolerance / 1000,
+    })
       ? { kind: 'redeemed', response, claims }
       : { kind: 'not-strong-enough', ...unused() };
   } catch (error) {
@@ -158,16 +165,10 @@ export async function redeemCode(
   }
 }
 
-/** What was asked for must be in the ID token, whatever the server thought of the request (T40). */
-function isStrongEnough(
-  { acrValues, maxAge }: AuthorizationRequest,
-  claims: IdTokenClaims,
-  server: AuthorizationServer,
-): boolean {
-  if (acrValues.length > 0 && !(typeof claims.acr === 'string' && acrValues.includes(claims.acr))) return false;
-  if (maxAge === undefined) return true;
-  const tolerance = server.config.clockTolerance / 1000;
-  const now = server.nowMs() / 1000;
-  const { auth_time: authTime } = claims;
-  return typeof authTime === 'number' && authTime <= now + tolerance && authTime + maxAge + tolerance >= now;
+/** With the types that they must have: a list of acr values is no acr (T40). */
+function authenticationIn({ acr, auth_time: authTime }: IdTokenClaims): Authentication {
+  return {
+    ...(typeof acr === 'string' ? { acr } : {}),
+    ...(typeof authTime === 'number' ? { authTime } : {}),
+  };
 }

@@ -38,6 +38,11 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       'reason',
     ]),
     policyDenials: counter('policy_denials_total', 'Requests refused by policy.', ['frontend', 'api']),
+    stepUps: counter(
+      'step_ups_total',
+      'Calls that need a stronger or more recent login, by who says so: required, failed (it did not help), impossible.',
+      ['frontend', 'api', 'by', 'outcome'],
+    ),
     upstreams: counter('upstream_responses_total', 'Outcomes of forwarding, by target.', [
       'frontend',
       'api',

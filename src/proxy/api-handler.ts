@@ -6,11 +6,12 @@ import { BodyTooLarge, problem, SessionRequired, TokenRefused, TokenUnavailable 
 import { loggablePath } from '../ops/logging.ts';
 import { watchSession } from '../session/watch.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
-import { readChallenge } from './challenge.ts';
+import { type Challenge, isStepUp, readChallenge } from './challenge.ts';
 import type { Exchanged } from './exchange.ts';
-import { type ForwardOptions, forward } from './forward.ts';
+import { forward } from './forward.ts';
 import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
 import { discardBody } from './request-body.ts';
+import { answerStepUp } from './step-up.ts';
 import type { Upstream } from './upstreams.ts';
 
 /** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
@@ -59,7 +60,10 @@ export function buildForwardHandler(
     const session = caller.kind === 'session' ? caller.session : undefined;
     const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
 
-    const send = (token: AttachedToken | undefined, withhold?: ForwardOptions['withhold']): Promise<Exchanged> =>
+    const send = (
+      token: AttachedToken | undefined,
+      withhold: (challenge: Challenge | undefined) => boolean,
+    ): Promise<Exchanged> =>
       forward({
         upstream,
         // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
@@ -74,7 +78,7 @@ export function buildForwardHandler(
         bodyTimeout: api.timeouts.body,
         totalTimeout: api.timeouts.total,
         onHead: () => reply.hijack(),
-        ...(withhold === undefined ? {} : { withhold }),
+        withhold: (status, rawHeaders) => status === 401 && token !== undefined && withhold(readChallenge(rawHeaders)),
         buildHeaders: (status, rawHeaders) => {
           const built = buildBrowserHeaders(rawHeaders, {
             extra: returnExtra,
@@ -96,9 +100,9 @@ export function buildForwardHandler(
       });
 
     /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
-    const isRefusal = (status: number, rawHeaders: (Buffer | string)[]): boolean => {
+    const isRefusal = (challenge: Challenge | undefined): boolean => {
       const { token } = admitted;
-      if (status !== 401 || token === undefined || readChallenge(rawHeaders)?.error !== 'invalid_token') return false;
+      if (token === undefined || challenge?.error !== 'invalid_token') return false;
       if (!context.accessTokens.canReplace(session, api, token)) return false;
       request.log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
       if (isReplayable) return true;
@@ -108,15 +112,25 @@ export function buildForwardHandler(
       return false;
     };
 
-    let outcome = await send(admitted.token, isRefusal);
-    if (outcome === 'withheld' && admitted.token !== undefined) {
+    /** An API that wants another authentication of this user; of an application’s own token no login could bring it. */
+    let stepUp: Challenge | undefined;
+    const isForStepUp = (challenge: Challenge | undefined): boolean => {
+      const isAboutUser = caller.kind === 'guest' || (session !== undefined && api.token !== 'client');
+      stepUp = isAboutUser && isStepUp(challenge) ? challenge : undefined;
+      return stepUp !== undefined;
+    };
+
+    let outcome = await send(admitted.token, (challenge) => isForStepUp(challenge) || isRefusal(challenge));
+    if (outcome === 'withheld' && stepUp === undefined && admitted.token !== undefined) {
       const answer = await context.accessTokens.replace(session, api, admitted.token);
       if (answer.kind === 'ended') throw problem(SessionRequired);
       if (answer.kind === 'refused') throw problem(TokenRefused);
       if (answer.kind === 'unavailable')
         throw problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
-      outcome = await send(answer.token);
+      outcome = await send(answer.token, isForStepUp);
     }
+    if (outcome === 'withheld' && stepUp !== undefined)
+      throw answerStepUp(context, api, stepUp, 'upstream', session, request.log);
     if (outcome === 'left-by-browser') reply.hijack();
     if (outcome !== 'complete') {
       // Fastify calls onResponse, and so the request log, only for answers that were finished.

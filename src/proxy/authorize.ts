@@ -16,6 +16,7 @@ import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import type { AccessToken, AttachedToken } from '../tokens/token-set.ts';
 import { buildRules, evaluatePolicy } from './policy.ts';
+import { answerStepUp } from './step-up.ts';
 
 /** One request as its decision needs it: from the matched route, never from a forwarded header (PO2). */
 export interface Call {
@@ -118,12 +119,14 @@ function judge(context: FrontendContext, api: Api, call: Call, rules: RequireCon
     tolerance: frontend.authorizationServer.clockTolerance / 1000,
   });
   if (verdict.kind === 'allowed') return admission;
+  if (verdict.kind === 'step-up')
+    return { kind: 'refused', problem: answerStepUp(context, api, verdict.strength, 'rule', session, call.log) };
   metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
   call.log.info(
     {
       frontend: frontend.name,
       api: api.name,
-      reason: verdict.kind === 'denied' ? verdict.reason : verdict.kind,
+      reason: verdict.reason,
       session: session.handle.slice(0, 12),
       audit: 'policy_denied',
     },

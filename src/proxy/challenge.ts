@@ -1,10 +1,12 @@
+import type { Strength } from '../oidc/strength.ts';
+
 /** What an upstream says with a 401 about the token that it was sent (RFC 6750 §3, RFC 9470 §3). */
-export interface Challenge {
+export interface Challenge extends Strength {
   error: string;
-  acrValues: string[];
-  /** Seconds. */
-  maxAge?: number;
 }
+
+/** Longer lists would not fit into a login's cookie. */
+const longestAcrValues = 256;
 
 /**
  * Reads the one `Bearer` challenge of an upstream's answer, from undici's raw list. Anything that is not exactly as the
@@ -24,14 +26,23 @@ export function readChallenge(raw: (Buffer | string)[]): Challenge | undefined {
   if (parameters === undefined || error === undefined) return undefined;
   const acr = parameters.get('acr_values');
   const age = parameters.get('max_age');
-  if (acr !== undefined && !/^[\x21\x23-\x5b\x5d-\x7e]{1,128}(?: [\x21\x23-\x5b\x5d-\x7e]{1,128}){0,9}$/.test(acr))
-    return undefined;
+  if (acr !== undefined && (acr.length > longestAcrValues || !acrValuesForm.test(acr))) return undefined;
   if (age !== undefined && !/^\d{1,9}$/.test(age)) return undefined;
   return {
     error,
     acrValues: acr?.split(' ') ?? [],
     ...(age === undefined ? {} : { maxAge: Number(age) }),
   };
+}
+
+const acrValuesForm = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
+
+/** Does it ask for another authentication, and say for which? */
+export function isStepUp(challenge: Challenge | undefined): challenge is Challenge {
+  return (
+    challenge?.error === 'insufficient_user_authentication' &&
+    (challenge.acrValues.length > 0 || challenge.maxAge !== undefined)
+  );
 }
 
 /** auth-param list (RFC 9110 §11.2), each name once. */

@@ -36,6 +36,7 @@ export class NotSentError extends Error {}
 
 /** A refusal's body; more costs more than a new connection. */
 const mostWithheldBytes = 64 * 1024;
+const mostWithheldMs = 1000;
 
 /**
  * Sends one request to one target and streams the answer back, with back-pressure in both directions. A browser that
@@ -113,6 +114,7 @@ function dispatch(
       if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
       if (options.withhold?.(status, flatHeaders(started.rawHeaders)) === true) {
         isWithheld = true;
+        stalled = setTimeout(() => started.abort(new Error('too slow to read for nothing')), mostWithheldMs);
         return;
       }
       response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));

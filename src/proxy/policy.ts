@@ -1,29 +1,16 @@
 import type { Api, RequireConfig } from '../config/config.ts';
+import { isStrongEnough, type Moment, mergeStrengths, type Strength } from '../oidc/strength.ts';
 import type { Identity } from '../session/session.ts';
-
-/** Authentication that a session does not have yet, and that a login can bring (RFC 9470). */
-export interface StepUp {
-  /** One of these is needed. */
-  acrValues: string[];
-  /** Seconds since the user authenticated. */
-  maxAge?: number;
-}
 
 export type Verdict =
   | { kind: 'allowed' }
   /** Logging in again does not help. */
-  | { kind: 'denied'; reason: 'roles' | 'scopes' | 'claims' }
-  | { kind: 'step-up'; stepUp: StepUp };
+  | { kind: 'denied'; reason: 'roles' | 'scopes' | 'claims' | 'acr' }
+  /** Authentication that the session does not have yet, and that a login can bring (RFC 9470). */
+  | { kind: 'step-up'; strength: Strength };
 
 /** What is judged: the claims, and how and when (epoch seconds) the user authenticated. */
 export type Subject = Pick<Identity, 'claims' | 'acr' | 'authTime'>;
-
-export interface Moment {
-  /** Epoch seconds. */
-  now: number;
-  /** Seconds that the provider’s clock may differ. */
-  tolerance: number;
-}
 
 /** The rules of an API for one request: its own, and those of every route below it that matches. All must hold. */
 export function buildRules(api: Api): (method: string, path: string) => RequireConfig[] {
@@ -70,8 +57,15 @@ export function evaluatePolicy(rules: RequireConfig[], subject: Subject, scope: 
     if (reason !== undefined) return { kind: 'denied', reason };
   }
   // Last: nobody is sent to log in again for something that stays forbidden.
-  const stepUp = missingAuthentication(rules, subject, moment);
-  return stepUp === undefined ? { kind: 'allowed' } : { kind: 'step-up', stepUp };
+  // Merged, so that one login brings all of it.
+  const strength = mergeStrengths(
+    rules.map(({ acr = [], maxAge }) => ({
+      acrValues: acr,
+      ...(maxAge === undefined ? {} : { maxAge: Math.floor(maxAge / 1000) }), // max_age knows whole seconds
+    })),
+  );
+  if (strength === undefined) return { kind: 'denied', reason: 'acr' };
+  return isStrongEnough(strength, subject, moment) ? { kind: 'allowed' } : { kind: 'step-up', strength };
 }
 
 function missing(
@@ -91,31 +85,6 @@ function missing(
     }
   }
   return undefined;
-}
-
-/** The strongest that is asked for, so that one login brings all of it. */
-function missingAuthentication(rules: RequireConfig[], subject: Subject, moment: Moment): StepUp | undefined {
-  const asked = rules.map(({ acr = [], maxAge }) => ({
-    acrValues: acr,
-    ...(maxAge === undefined ? {} : { maxAge: maxAge / 1000 }),
-  }));
-  if (asked.every((stepUp) => meetsStepUp(stepUp, subject, moment))) return undefined;
-  const lists = asked.map(({ acrValues }) => acrValues).filter((values) => values.length > 0);
-  const [first = [], ...others] = lists;
-  const common = first.filter((value) => others.every((values) => values.includes(value)));
-  const ages = asked.flatMap(({ maxAge }) => (maxAge === undefined ? [] : [maxAge]));
-  return {
-    acrValues: common.length > 0 ? common : (lists.at(-1) ?? []),
-    ...(ages.length === 0 ? {} : { maxAge: Math.min(...ages) }),
-  };
-}
-
-/** Did the user authenticate as strongly and as recently as this asks? */
-export function meetsStepUp({ acrValues, maxAge }: StepUp, { acr, authTime }: Subject, moment: Moment): boolean {
-  if (acrValues.length > 0 && (acr === undefined || !acrValues.includes(acr))) return false;
-  if (maxAge === undefined) return true;
-  const { now, tolerance } = moment;
-  return authTime !== undefined && authTime <= now + tolerance && authTime + maxAge + tolerance >= now;
 }
 
 /** Membership in a real array of plain values; a string "admin,user" is not a list of roles. */

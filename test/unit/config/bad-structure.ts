@@ -92,6 +92,42 @@ export const badStructure: Record<string, Case[]> = {
       /remove it/,
     ),
   ],
+  'authentication that no login brings': [
+    [
+      'an acr beside those of the login',
+      (d) => {
+        Object.assign(d.authorizationServer, { acrValues: ['urn:mfa'] });
+        Object.assign(d.apis.orders, { require: { acr: ['urn:gold'] } });
+      },
+      'apis.orders.require.acr',
+      /has none of authorizationServer\.acrValues: no login satisfies both, add one/,
+    ],
+    [
+      'the same in a route',
+      (d) => {
+        Object.assign(d.authorizationServer, { acrValues: ['urn:mfa'] });
+        Object.assign(d.apis.orders, { routes: [{ path: '/x', require: { acr: ['urn:gold'] } }] });
+      },
+      'apis.orders.routes.0.require.acr',
+      /has none of authorizationServer\.acrValues/,
+    ],
+    [
+      'a route beside its API',
+      (d) =>
+        Object.assign(d.apis.orders, {
+          require: { acr: ['urn:mfa'] },
+          routes: [{ path: '/x', require: { acr: ['urn:gold'] } }],
+        }),
+      'apis.orders.routes.0.require.acr',
+      /has none of the API’s own require\.acr/,
+    ],
+    ...each(
+      ['a b', 'a"b', 'a\\b', 'é', '', 'a\n'],
+      (d, value) => Object.assign(d.authorizationServer, { acrValues: [value] }),
+      'authorizationServer.acrValues.0',
+      /is not an acr value/,
+    ),
+  ],
   frontends: [
     [
       'beside the single form',

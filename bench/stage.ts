@@ -89,7 +89,7 @@ export async function openStage(accessTokenTtlSeconds = 3600): Promise<Stage> {
 }
 
 /** Makes access tokens as long as those of a real provider with some claims: about 1.5 KB. */
-const longResource = `urn:bench:orders:${'realistic-'.repeat(45)}`;
+const longResource = `urn:bench:orders:${'realistic-'.repeat(55)}`;
 
 /** RS256, as most providers sign: longer tokens than ES256 makes. */
 function rsaKey(): JWKS {

@@ -1,6 +1,7 @@
 import type { BenchOptions } from './options.ts';
 import type { Running } from './processes.ts';
 import type { Stage } from './stage.ts';
+import { startApache } from './subjects/apache.ts';
 import { startCloakroom } from './subjects/cloakroom.ts';
 import { startNginxProxy } from './subjects/nginx.ts';
 import { startBareProxy, startPlainHttpProxy } from './subjects/node-proxies.ts';
@@ -34,6 +35,7 @@ export const subjectKinds: readonly SubjectKind[] = [
   { name: 'bare', title: 'bare Node proxy: node:http + undici dispatch', start: startBareProxy },
   { name: 'http-proxy', title: '@fastify/http-proxy, its defaults', start: startPlainHttpProxy },
   { name: 'nginx', title: 'nginx, bare proxy', start: startNginxProxy },
+  { name: 'mod-auth-openidc', title: 'Apache mod_auth_openidc on Redis', start: startApache },
   { name: 'memory', title: 'Cloakroom, sessions in memory', start: startCloakroom({ store: 'memory' }) },
   { name: 'redis', title: 'Cloakroom, Redis read on each call', start: startCloakroom({ store: 'redis' }) },
 ];

@@ -10,6 +10,8 @@ export interface Upstream {
   kind: 'nginx' | 'node';
   port: number;
   url: string;
+  /** The same, but 401 without a bearer token. */
+  guardedUrl: string;
   running: Running;
   /** Requests that arrived until now, this question included. */
   count(): Promise<number>;
@@ -20,13 +22,13 @@ const body = JSON.stringify({ orders: 'x'.repeat(1024 - '{"orders":""}'.length) 
 
 /** Starts nginx, or a bare socket server of our own where there is none. */
 export async function startUpstream(processes: Processes, folder: string): Promise<Upstream> {
-  const port = await freePort();
+  const [port, guardedPort] = [await freePort(), await freePort()];
   const nginx = findProgram('nginx');
   const running =
     nginx === undefined
       ? processes.start({
           command: process.execPath,
-          args: [join(import.meta.dirname, 'peers/upstream.ts'), String(port), body],
+          args: [join(import.meta.dirname, 'peers/upstream.ts'), String(port), String(guardedPort), body],
           cores: 'rest',
         })
       : startNginx({
@@ -35,7 +37,7 @@ export async function startUpstream(processes: Processes, folder: string): Promi
           folder,
           template: 'nginx-upstream.conf',
           cores: 'rest',
-          values: { PORT: String(port), BODY: body },
+          values: { PORT: String(port), GUARDED_PORT: String(guardedPort), BODY: body },
         });
   await untilListens(port, running, 'the upstream');
   const url = `http://127.0.0.1:${port}`;
@@ -43,6 +45,7 @@ export async function startUpstream(processes: Processes, folder: string): Promi
     kind: nginx === undefined ? 'node' : 'nginx',
     port,
     url,
+    guardedUrl: `http://127.0.0.1:${guardedPort}`,
     running,
     async count() {
       const answer = await request(`${url}/bench/count`);

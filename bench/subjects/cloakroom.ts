@@ -57,6 +57,6 @@ function buildConfig(stage: Stage, { store }: Mode, port: number): unknown {
     },
     limits: { loginsPerMinute: 100_000 },
     // Same path at the upstream, as with the proxies that rewrite nothing.
-    apis: { orders: { path: apiPath, upstream: stage.upstream.url, rewritePath: apiPath } },
+    apis: { orders: { path: apiPath, upstream: stage.upstream.guardedUrl, rewritePath: apiPath } },
   };
 }

@@ -15,16 +15,38 @@ const pageBytes = 4096;
 /** Sums up every process of the group: all workers of nginx and Apache, all workers of Cloakroom. */
 export function readUsage(group: number): Usage {
   let [ticks, pages] = [0, 0];
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const fields = readStat(Number(name));
-    if (fields === undefined || fields[2] !== group) continue;
+  for (const { pid, fields } of processesOf(group)) {
     ticks += (fields[11] ?? 0) + (fields[12] ?? 0);
     // Children that ended meanwhile are in the account of the process that waited for them.
-    if (Number(name) === group) ticks += (fields[13] ?? 0) + (fields[14] ?? 0);
+    if (pid === group) ticks += (fields[13] ?? 0) + (fields[14] ?? 0);
     pages += fields[21] ?? 0;
   }
   return { cpuMs: ticks * tickMs, rssBytes: pages * pageBytes };
+}
+
+/** Calls the function and says by how much the memory of the group was above what it is now, at most. */
+export async function rssGrowth(group: number, during: () => Promise<unknown>): Promise<number> {
+  const before = readUsage(group).rssBytes;
+  let most = before;
+  const look = () => {
+    most = Math.max(most, readUsage(group).rssBytes);
+  };
+  const timer = setInterval(look, 50);
+  try {
+    await during();
+    look();
+  } finally {
+    clearInterval(timer);
+  }
+  return most - before;
+}
+
+/** The processes of a group that run now. */
+export function processesOf(group: number): { pid: number; fields: number[] }[] {
+  return readdirSync('/proc').flatMap((name) => {
+    const fields = /^\d+$/.test(name) ? readStat(Number(name)) : undefined;
+    return fields?.[2] === group ? [{ pid: Number(name), fields }] : [];
+  });
 }
 
 /** The numbers after the name in /proc/PID/stat: [1] parent, [2] group, [11] utime, [12] stime, … (proc(5)). */

@@ -33,6 +33,12 @@ export async function logIn(startUrl: string, username = 'alice'): Promise<strin
   throw new Error(`the login ended at ${answer.url.split('?')[0]} with ${answer.status}: ${answer.text.slice(0, 300)}`);
 }
 
+/** Begins a login and leaves it at that. */
+export async function beginLogin(startUrl: string): Promise<void> {
+  const { status, text } = await step(new Map(), startUrl);
+  if (status !== 303) throw new Error(`a login did not begin: ${status} ${text.slice(0, 300)}`);
+}
+
 /** So many logins, one after the other; a Cookie header for each. */
 export async function logInTimes(count: number, startUrl: string): Promise<string[]> {
   const cookies: string[] = [];

@@ -14,6 +14,7 @@ export interface Measurement {
   /** Redis's own. */
   redisCpuUs: number;
   redisCommands: number;
+  redisReads: number;
   /** Share of one core that the proxy had. Well below 1: load or upstream were the bottleneck. */
   busy: number;
   /** Why the numbers count for nothing. */
@@ -41,7 +42,8 @@ export async function measure(stage: Stage, subject: Subject, options: MeasureOp
   const cpuMs = after.proxy.cpuMs - before.proxy.cpuMs;
   // The answer that counts stands for two questions: its own is among those that it counts.
   const arrived = after.arrived - before.arrived - 1;
-  const fault = faultOf({ ...load, arrived, isRunning: subject.running.isRunning() });
+  const redisCommands = perRequest(after.redis.commands - before.redis.commands);
+  const fault = faultOf(subject, { ...load, arrived, redisCommands });
   return {
     cpuUs: perRequest(cpuMs * 1000),
     perSecond: load.requests / load.seconds,
@@ -49,18 +51,18 @@ export async function measure(stage: Stage, subject: Subject, options: MeasureOp
     p99Ms: load.p99Ms,
     rssMiB: after.proxy.rssBytes / 2 ** 20,
     redisCpuUs: redis === undefined ? 0 : perRequest((after.redisCpuMs - before.redisCpuMs) * 1000),
-    redisCommands: perRequest(after.redisCommands - before.redisCommands),
+    redisCommands,
+    redisReads: perRequest(after.redis.reads - before.redis.reads),
     busy: cpuMs / 1000 / load.seconds,
     ...(fault === undefined ? {} : { fault }),
   };
 }
 
 async function readCosts({ redis, upstream }: Stage, { running }: Subject) {
-  const commands = Object.values((await redis?.commands()) ?? {}).reduce((sum, calls) => sum + calls, 0);
   return {
     proxy: readUsage(running.pid),
     redisCpuMs: redis === undefined ? 0 : readUsage(redis.running.pid).cpuMs,
-    redisCommands: commands,
+    redis: (await redis?.counters()) ?? { commands: 0, reads: 0 },
     arrived: await upstream.count(),
   };
 }
@@ -70,15 +72,18 @@ interface Evidence {
   failed: number;
   broken: number;
   arrived: number;
-  isRunning: boolean;
+  redisCommands: number;
 }
 
-function faultOf({ requests, failed, broken, arrived, isRunning }: Evidence): string | undefined {
-  if (!isRunning) return 'the proxy ended under the load';
+function faultOf(subject: Subject, { requests, failed, broken, arrived, redisCommands }: Evidence): string | undefined {
+  const { running, leastRedisCommands = 0, mostRedisCommands = Number.POSITIVE_INFINITY } = subject;
+  if (!running.isRunning()) return 'the proxy ended under the load';
   if (requests === 0) return 'no answer arrived';
   if (failed > 0) return `${failed} of ${requests} answers were not 200`;
   if (broken > 0) return `${broken} connections failed or gave no answer`;
   // Requests that were on their way when the load ended arrived and were not counted: one for each connection.
   if (arrived < requests) return `${requests - arrived} of ${requests} answers did not come from the upstream`;
+  if (redisCommands < leastRedisCommands || redisCommands > mostRedisCommands)
+    return `${redisCommands.toFixed(2)} Redis commands a request: not the mode that this row is about`;
   return undefined;
 }

@@ -3,13 +3,14 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { connect } from 'node:net';
 import { until } from '../test/support/wait.ts';
+import { processesOf } from './accounting.ts';
 import { type Cores, moveTo } from './machine.ts';
 
 export interface StartOptions {
   command: string;
   args: string[];
   /** `proxy` for what is measured. */
-  cores: 'proxy' | 'rest';
+  cores: 'proxy' | 'rest' | 'all';
   env?: Record<string, string>;
   /** Standard output goes into this file, which is appended to; otherwise it is kept for `output()`. */
   logFile?: string;
@@ -28,8 +29,8 @@ export interface Running {
 
 export interface Processes {
   start(options: StartOptions): Running;
-  /** Pins every process that is not the proxy under test to `rest`, or lets all of them run anywhere. */
-  spread(where: 'pinned' | 'anywhere'): void;
+  /** From now on load, upstream and Redis may use every core; or only their own again. */
+  share(isShared: boolean): void;
   /** Asks all of them to end, so that each waits for its own children, and waits for that. */
   stopAll(): Promise<void>;
   /** Ends all of them at once, with their children. */
@@ -40,7 +41,10 @@ export interface Processes {
 export function createProcesses(cores: Cores | undefined): Processes {
   const children = new Map<ChildProcess, StartOptions>();
   const started: Running[] = [];
-  const pinned = (where: 'proxy' | 'rest') => (cores === undefined ? [] : ['taskset', '--cpu-list', cores[where]]);
+  let rest: 'rest' | 'all' = 'rest';
+  const coresOf = (where: StartOptions['cores'], known: Cores) => known[where === 'rest' ? rest : where];
+  const pinned = (where: StartOptions['cores']) =>
+    cores === undefined ? [] : ['taskset', '--cpu-list', coresOf(where, cores)];
   return {
     start(options) {
       const [command = '', ...args] = [...pinned(options.cores), options.command, ...options.args];
@@ -59,10 +63,11 @@ export function createProcesses(cores: Cores | undefined): Processes {
       started.push(running);
       return running;
     },
-    spread(where) {
+    share(isShared) {
+      rest = isShared ? 'all' : 'rest';
       if (cores === undefined) return;
-      for (const [{ pid }, options] of children)
-        if (pid !== undefined) moveTo(where === 'anywhere' ? cores.all : cores[options.cores], pid);
+      for (const [{ pid: group }, options] of children)
+        if (group !== undefined) for (const { pid } of processesOf(group)) moveTo(coresOf(options.cores, cores), pid);
     },
     async stopAll() {
       await Promise.all(started.filter((running) => running.isRunning()).map((running) => running.stop()));

@@ -8,11 +8,18 @@ export interface BenchRedis {
   url: string;
   port: number;
   running: Running;
-  /** Calls of each command until now, by name; commands within a script count too, as Redis counts them. */
-  commands(): Promise<Record<string, number>>;
+  counters(): Promise<RedisCounters>;
   /** Bytes that it spends on the keys of this pattern, and how many those are. */
   memoryOf(pattern: string): Promise<{ keys: number; bytes: number }>;
   close(): void;
+}
+
+/** Since it was started. */
+export interface RedisCounters {
+  /** As Redis counts: a script, and each command in it. */
+  commands: number;
+  /** How often it read from a connection. Fewer than requests when these share a round trip. */
+  reads: number;
 }
 
 /** Undefined where no Redis is installed. */
@@ -30,14 +37,15 @@ export async function startBenchRedis(processes: Processes, folder: string): Pro
     url: `redis://127.0.0.1:${port}`,
     port,
     running,
-    async commands() {
-      const lines = (await client.info('commandstats')).matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm);
-      const calls = [...lines].map(([, name = '', count]): [string, number] => [name, Number(count)]);
-      return Object.fromEntries(calls.filter(([name]) => name !== 'info'));
+    async counters() {
+      const calls = (await client.info('commandstats')).matchAll(/^cmdstat_(?!info:)[^:]+:calls=(\d+)/gm);
+      const commands = [...calls].reduce((sum, [, count]) => sum + Number(count), 0);
+      const reads = /^total_reads_processed:(\d+)/m.exec(await client.info('stats'))?.[1];
+      return { commands, reads: Number(reads) };
     },
     async memoryOf(pattern) {
       const keys = await client.keys(pattern);
-      const sizes = await Promise.all(keys.map((key) => client.memory('USAGE', key)));
+      const sizes = await Promise.all(keys.map((key) => client.memory('USAGE', key, 'SAMPLES', 0)));
       return { keys: keys.length, bytes: sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0) };
     },
     close: () => client.disconnect(),

@@ -7,7 +7,11 @@ export function buildTable(ratios: Ratios, rows: readonly Row[]): string {
   const others = rows.filter(({ details }) => details !== undefined);
   return [
     alignTable([headings, ...plain.map(cellsOf)]),
-    ...(others.length === 0 ? [] : ['', ...others.map(describeDetails)]),
+    '',
+    ...plain.flatMap(({ title, status, note, why = note }) => {
+      return why === undefined ? [] : [`- ${title}: ${status === 'measured' ? '' : `${status}: `}${why}`];
+    }),
+    ...others.map(describeDetails),
     '',
     alignTable([
       ['ratio', 'median', 'must be'],
@@ -26,11 +30,12 @@ const headings = [
   'p99 ms',
   'RSS MiB',
   'Redis commands',
+  'Redis reads',
   'Redis CPU µs',
 ];
 
 function cellsOf(row: Row): string[] {
-  if (row.status !== 'measured') return [row.title, `${row.status}: ${row.why}`, '', '', '', '', '', '', ''];
+  if (row.status !== 'measured') return [row.title, row.status, ...headings.slice(2).map(() => '')];
   return [
     row.title,
     format(row.cpuUs?.median, 1),
@@ -41,6 +46,7 @@ function cellsOf(row: Row): string[] {
     format(row.p99Ms?.median, 2),
     format(row.rssMiB?.median, 0),
     format(row.redisCommands?.median, 2),
+    format(row.redisReads?.median, 2),
     format(row.redisCpuUs?.median, 1),
   ];
 }

@@ -6,9 +6,16 @@ export function buildRequests(port: number, cookies: readonly string[]): string[
   return cookies.map((cookie) => `GET ${apiPath}/42 HTTP/1.1\r\n${browserHeaders(port, cookie)}\r\n`);
 }
 
-export function browserHeaders(port: number, cookie: string): string {
+function browserHeaders(port: number, cookie: string): string {
+  return Object.entries(browserFields(port, cookie))
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
+}
+
+/** Headers that Chromium sends with a `fetch` of the frontend’s own page. */
+export function browserFields(port: number, cookie: string): Record<string, string> {
   const origin = `http://localhost:${port}`;
-  const headers = {
+  return {
     host: `localhost:${port}`,
     'user-agent':
       'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/146.0.0.0 Safari/537.36',
@@ -25,9 +32,6 @@ export function browserHeaders(port: number, cookie: string): string {
     'x-csrf': '1',
     cookie,
   };
-  return Object.entries(headers)
-    .map(([name, value]) => `${name}: ${value}\r\n`)
-    .join('');
 }
 
 /** For proxies that look at no cookie: as long as Cloakroom's, so that the same bytes arrive. */

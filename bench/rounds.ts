@@ -13,17 +13,17 @@ export interface Measured {
 }
 
 export interface RoundsOptions extends BenchOptions {
+  /** The rows to measure. */
+  names: Set<string>;
   /** Takes one line for each step. */
   progress: (line: string) => void;
   /** No round begins that would not be over by then; epoch milliseconds. */
   untilMs: number;
 }
 
-/** Starts the proxies that are asked for: all of them run at the same time, and one at a time is loaded. */
-export async function startSubjects(stage: Stage, options: RoundsOptions): Promise<Measured[]> {
-  const measured: Measured[] = [];
-  for (const kind of subjectKinds) {
-    if (options.only !== undefined && kind.name !== 'bare' && !options.only.includes(kind.name)) continue;
+/** Starts the proxies that are asked for and adds them to the list: all of them run at the same time, and one at a time is loaded. */
+export async function startSubjects(stage: Stage, measured: Measured[], options: RoundsOptions): Promise<void> {
+  for (const kind of subjectKinds.filter(({ name }) => options.names.has(name))) {
     options.progress(`starting ${kind.title}`);
     const subject = await kind.start(stage, options).catch((error: unknown): Absent => {
       return { absent: `did not start: ${error instanceof Error ? error.message : String(error)}` };
@@ -31,18 +31,15 @@ export async function startSubjects(stage: Stage, options: RoundsOptions): Promi
     if ('absent' in subject) options.progress(`  ${subject.absent}`);
     measured.push({ kind, subject, rounds: [] });
   }
-  return measured;
 }
-
-/** V8 has compiled Cloakroom’s hot path after some 15,000 requests; before that a call costs twice as much. */
-const warmUpSeconds = 5;
 
 /** Rounds in which each proxy is loaded once, so that a machine that gets slower does so for all of them. */
 export async function runRounds(stage: Stage, measured: Measured[], options: RoundsOptions): Promise<void> {
   const running = measured.filter((one): one is Measured & { subject: Subject } => !('absent' in one.subject));
   options.progress('warming up');
-  for (const { subject } of running)
-    await measure(stage, subject, { seconds: Math.min(warmUpSeconds, 2 * options.seconds + 1) });
+  // V8 has compiled Cloakroom’s hot path after some 15,000 requests; before that a call costs twice as much.
+  const seconds = options.quick ? 2 : 5;
+  for (const { kind, subject } of running) await measure(stage, subject, { seconds: kind.isNode ? seconds : 1 });
   for (let index = 0; index < options.rounds; index++) {
     const startedAt = Date.now();
     options.progress(`round ${index + 1} of ${options.rounds}`);
@@ -83,7 +80,6 @@ export function toRow(one: Measured, bare: Measured | undefined): Row {
   return {
     ...row,
     status: 'measured',
-    ...(subject.note === undefined ? {} : { note: subject.note }),
     rounds: rounds.length,
     cpuUs: of('cpuUs'),
     ratioToBare: ratiosOf(one, bare),
@@ -92,6 +88,7 @@ export function toRow(one: Measured, bare: Measured | undefined): Row {
     p99Ms: of('p99Ms'),
     rssMiB: of('rssMiB'),
     redisCommands: of('redisCommands'),
+    redisReads: of('redisReads'),
     redisCpuUs: of('redisCpuUs'),
     busy: of('busy'),
   };

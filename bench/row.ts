@@ -22,12 +22,14 @@ export interface Row {
   rssMiB?: Spread | null;
   /** Commands that Redis ran for each request; those within a script count. */
   redisCommands?: Spread | null;
+  /** Round trips to Redis for each request; below those that it takes one by one when several share one. */
+  redisReads?: Spread | null;
   /** Microseconds of Redis's own processor time for each request. */
   redisCpuUs?: Spread | null;
   /** Share of one core that the proxy used. */
   busy?: Spread | null;
   /** Numbers of the rows that measure something else than the plain GET. */
-  details?: Record<string, number | string | boolean | null | Spread>;
+  details?: Record<string, number | Spread | null>;
 }
 
 /** Medians, each named as issue 5 names it; null for what is not there. */

@@ -1,12 +1,11 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { JWKS } from 'oidc-provider';
-import { type RunningProvider, startProvider } from '../demo/provider.ts';
 import { freePort } from '../test/support/redis.ts';
-import { type Cores, divideCores } from './machine.ts';
+import { type Cores, divideCores, moveTo } from './machine.ts';
 import { createProcesses, type Processes } from './processes.ts';
+import { type BenchClient, type BenchProvider, openProvider } from './provider.ts';
 import { type BenchRedis, startBenchRedis } from './redis.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
@@ -17,23 +16,26 @@ export interface Stage {
   processes: Processes;
   upstream: Upstream;
   redis: BenchRedis | undefined;
-  provider: RunningProvider;
-  client: { id: string; secret: string };
-  /** A port that the provider knows as one of the client's: `http://localhost:<port>/bff/callback` and `…/oidc/callback`. */
+  provider: BenchProvider;
+  client: BenchClient;
+  /** All that a provider must know as the client's: `http://localhost:<port>/bff/callback` and `…/oidc/callback`. */
+  ports: number[];
+  /** One of them that nobody has yet. */
   takePort(): number;
-  /** Token requests that the provider saw until now. */
-  tokenRequests(): number;
   close(): Promise<void>;
 }
 
-/** More than there are rows. */
-const portCount = 20;
+/** More than there are proxies. */
+const portCount = 40;
 
 /** Access tokens live long: nothing is refreshed while something else is measured. */
-export async function openStage(accessTokenTtlSeconds = 3600): Promise<Stage> {
+const tokenSeconds = 3600;
+
+export async function openStage(): Promise<Stage> {
   const folder = mkdtempSync(join(tmpdir(), 'cloakroom-bench-'));
   chmodSync(folder, 0o755); // Apache's workers are another user
   const cores = divideCores();
+  if (cores !== undefined) moveTo(cores.rest, process.pid);
   const processes = createProcesses(cores);
   const clear = () => {
     processes.killAll();
@@ -42,28 +44,12 @@ export async function openStage(accessTokenTtlSeconds = 3600): Promise<Stage> {
   process.once('exit', clear);
   const upstream = await startUpstream(processes, folder);
   const redis = await startBenchRedis(processes, folder);
-  const ports: number[] = [];
-  for (let index = 0; index < portCount; index++) ports.push(await freePort());
+  const free = new Set<number>();
+  while (free.size < portCount) free.add(await freePort());
+  const ports = [...free];
   const client = { id: 'bench', secret: randomBytes(32).toString('base64url') };
-  let tokenRequests = 0;
-  const provider = await startProvider({
-    port: 0,
-    accessTokenTtlSeconds,
-    clients: [
-      {
-        client_id: client.id,
-        client_secret: client.secret,
-        token_endpoint_auth_method: 'client_secret_basic',
-        redirect_uris: ports.flatMap((port) => [
-          `http://localhost:${port}/bff/callback`,
-          `http://localhost:${port}/oidc/callback`,
-        ]),
-      },
-    ],
-    resources: [longResource],
-    jwks: rsaKey(),
-    onTokenRequest: () => void tokenRequests++,
-  });
+  const provider = await openProvider(client, ports, tokenSeconds);
+  let taken = 0;
   return {
     folder,
     cores,
@@ -72,12 +58,12 @@ export async function openStage(accessTokenTtlSeconds = 3600): Promise<Stage> {
     redis,
     provider,
     client,
+    ports,
     takePort() {
-      const port = ports.pop();
+      const port = ports[taken++];
       if (port === undefined) throw new Error('more proxies than ports: raise portCount');
       return port;
     },
-    tokenRequests: () => tokenRequests,
     async close() {
       redis?.close();
       await processes.stopAll();
@@ -86,13 +72,4 @@ export async function openStage(accessTokenTtlSeconds = 3600): Promise<Stage> {
       clear();
     },
   };
-}
-
-/** Makes access tokens as long as those of a real provider with some claims: about 1.5 KB. */
-const longResource = `urn:bench:orders:${'realistic-'.repeat(55)}`;
-
-/** RS256, as most providers sign: longer tokens than ES256 makes. */
-function rsaKey(): JWKS {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig', kid: 'bench' }] } as JWKS;
 }

@@ -1,62 +1,94 @@
-import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
+import { knowsKey } from '../features.ts';
 import { logInTimes } from '../logins.ts';
 import type { BenchOptions } from '../options.ts';
-import { untilListens } from '../processes.ts';
+import { type Running, untilListens } from '../processes.ts';
 import { profileFlags } from '../profile.ts';
-import { apiPath, buildRequests } from '../requests.ts';
+import { buildRequests } from '../requests.ts';
 import type { Stage } from '../stage.ts';
 import type { Absent, Subject } from '../subjects.ts';
+import { buildConfig, type Mode } from './cloakroom-config.ts';
 
-/** Which of Cloakroom's modes. */
-export interface Mode {
-  store: 'memory' | 'redis';
+/** The near cache does not serve these; where it does not exist yet there is nothing to switch off. */
+const withoutNearCache = knowsKey('session', 'nearCache') ? { nearCache: false } : {};
+
+export function startInMemory(stage: Stage, options: BenchOptions): Promise<Subject | Absent> {
+  return startLoggedIn(stage, options, { name: 'memory', mode: { store: 'memory', ...withoutNearCache } });
+}
+
+/** Every call asks Redis. */
+export async function startPerCall(stage: Stage, options: BenchOptions): Promise<Subject | Absent> {
+  if (stage.redis === undefined) return noRedis;
+  const subject = await startLoggedIn(stage, options, { name: 'redis', mode: { store: 'redis', ...withoutNearCache } });
+  return { ...subject, leastRedisCommands: 1 };
+}
+
+/** Calls are answered from the near cache; each session is still read now and then, when its entry is too old. */
+export async function startWarm(stage: Stage, options: BenchOptions): Promise<Subject | Absent> {
+  if (!knowsKey('session', 'nearCache')) return { absent: 'not there yet: session.nearCache' };
+  if (stage.redis === undefined) return noRedis;
+  const subject = await startLoggedIn(stage, options, { name: 'warm', mode: { store: 'redis', nearCache: true } });
+  return { ...subject, mostRedisCommands: 0.2 };
+}
+
+export const noRedis: Absent = { absent: 'there is no Redis: apt-get install redis-server' };
+
+export interface LoggedInOptions {
+  name: string;
+  mode: Mode;
+  cores?: 'proxy' | 'all';
+}
+
+/** Cloakroom with `options.sessions` sessions that logged in at the provider. */
+export async function startLoggedIn(
+  stage: Stage,
+  options: BenchOptions,
+  { name, mode, cores }: LoggedInOptions,
+): Promise<Subject> {
+  const started = await startCloakroom(stage, {
+    name,
+    mode,
+    flags: profileFlags(options, name),
+    ...(cores === undefined ? {} : { cores }),
+  });
+  const cookies = await logInTimes(options.sessions, loginUrl(started.port));
+  return { ...started, requests: buildRequests(started.port, cookies) };
+}
+
+export const loginUrl = (port: number) => `http://localhost:${port}/bff/login?return_to=/`;
+
+export interface Started {
+  port: number;
+  running: Running;
+  logFile: string;
+  /** From the start of the process to its first accepted connection, milliseconds. */
+  startMs: number;
+}
+
+export interface StartCloakroomOptions {
+  name: string;
+  mode: Mode;
+  /** For Node. */
+  flags?: string[];
+  cores?: 'proxy' | 'all';
 }
 
 const program = resolve(import.meta.dirname, '../../src/cli.ts');
 
-/** A real `cloakroom start` with a configuration of the documented kind, and sessions that logged in at the provider. */
-export function startCloakroom(mode: Mode): (stage: Stage, options: BenchOptions) => Promise<Subject | Absent> {
-  return async (stage, options) => {
-    if (mode.store === 'redis' && stage.redis === undefined)
-      return { absent: 'there is no Redis: apt-get install redis-server' };
-    const port = stage.takePort();
-    const name = `cloakroom-${mode.store}-${port}`;
-    const file = join(stage.folder, `${name}.yaml`);
-    writeFileSync(file, stringify(buildConfig(stage, mode, port)));
-    const logFile = join(stage.folder, `${name}.log`);
-    const running = stage.processes.start({
-      command: process.execPath,
-      args: [...profileFlags(options, name), program, 'start', '--config', file],
-      cores: 'proxy',
-      logFile,
-    });
-    await untilListens(port, running, name);
-    const cookies = await logInTimes(options.sessions, `http://localhost:${port}/bff/login?return_to=/`);
-    return { port, running, logFile, requests: buildRequests(port, cookies) };
-  };
-}
-
-/** Every protection at its default. Only the limit of logins a minute is raised, because all users log in from here. */
-function buildConfig(stage: Stage, { store }: Mode, port: number): unknown {
-  return {
-    publicUrl: `http://localhost:${port}`,
-    listen: { host: '127.0.0.1', port },
-    ops: { host: '127.0.0.1', port: 0 },
-    authorizationServer: {
-      issuer: stage.provider.issuer,
-      clientId: stage.client.id,
-      clientSecret: stage.client.secret,
-      scopes: ['openid', 'profile', 'email', 'orders'],
-    },
-    session: {
-      keys: [randomBytes(32).toString('base64url')],
-      ...(store === 'redis' ? { redis: { url: stage.redis?.url, keyPrefix: `bench-${port}:` } } : {}),
-    },
-    limits: { loginsPerMinute: 100_000 },
-    // Same path at the upstream, as with the proxies that rewrite nothing.
-    apis: { orders: { path: apiPath, upstream: stage.upstream.guardedUrl, rewritePath: apiPath } },
-  };
+/** A real `cloakroom start`. Its request log goes into a file. */
+export async function startCloakroom(
+  stage: Stage,
+  { name, mode, flags = [], cores = 'proxy' }: StartCloakroomOptions,
+): Promise<Started> {
+  const port = stage.takePort();
+  const file = join(stage.folder, `cloakroom-${name}-${port}.yaml`);
+  const logFile = join(stage.folder, `cloakroom-${name}-${port}.log`);
+  writeFileSync(file, stringify(buildConfig(stage, mode, port)));
+  const args = [...flags, program, 'start', '--config', file];
+  const startedAt = performance.now();
+  const running = stage.processes.start({ command: process.execPath, args, cores, logFile });
+  await untilListens(port, running, `Cloakroom (${name})`);
+  return { port, running, logFile, startMs: performance.now() - startedAt };
 }

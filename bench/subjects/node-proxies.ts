@@ -8,22 +8,32 @@ import type { Subject } from '../subjects.ts';
 
 /** What every ratio is taken to. */
 export function startBareProxy(stage: Stage, options: BenchOptions): Promise<Subject> {
-  return startNodeProxy(stage, options, 'bare-proxy.ts');
+  return startNodeProxy(stage, options, { program: 'bare-proxy.ts', upstream: stage.upstream.url });
 }
 
 export function startPlainHttpProxy(stage: Stage, options: BenchOptions): Promise<Subject> {
-  return startNodeProxy(stage, options, 'plain-http-proxy.ts');
+  return startNodeProxy(stage, options, { program: 'plain-http-proxy.ts', upstream: stage.upstream.url });
 }
 
-async function startNodeProxy(stage: Stage, options: BenchOptions, program: string): Promise<Subject> {
-  const port = stage.takePort();
-  const running = stage.processes.start({
+export interface NodeProxyOptions {
+  /** In `peers/`. */
+  program: string;
+  upstream: string;
+}
+
+export async function startNodeProxy(
+  { processes, takePort }: Stage,
+  options: BenchOptions,
+  { program, upstream }: NodeProxyOptions,
+): Promise<Subject> {
+  const port = takePort();
+  const running = processes.start({
     command: process.execPath,
     args: [
       ...profileFlags(options, program.replace('.ts', '')),
       join(import.meta.dirname, '../peers', program),
       String(port),
-      stage.upstream.url,
+      upstream,
     ],
     cores: 'proxy',
   });

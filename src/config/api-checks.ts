@@ -131,7 +131,7 @@ export function isWithin(inner: string, outer: string): boolean {
 /** The resources that the user's own grant is asked for. */
 export function userResources(apis: Record<string, ApiConfig>): string[] {
   return Object.values(apis)
-    .filter(({ token }) => token === 'user' || token === 'user-or-client')
+    .filter(({ token, accept }) => accept.includes('session') && (token === 'user' || token === 'user-or-client'))
     .flatMap(({ resource }) => resource ?? []);
 }
 

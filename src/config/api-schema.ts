@@ -108,6 +108,14 @@ export const api = z.strictObject({
     description: 'Send the ID token to this API too, in this header. Without it the ID token goes nowhere.',
     examples: ['x-id-token'],
   }),
+  accept: z
+    .array(z.enum(['session', 'bearer']))
+    .min(1)
+    .prefault(['session'])
+    .meta({
+      description:
+        'Who may call: a browser with its session, a program that brings an access token of one of the `bearerIssuers`, or both. Never both in one request.',
+    }),
   require: require_.optional().meta({ description: 'What the session must have; otherwise 403.' }),
   routes: z
     .array(route)

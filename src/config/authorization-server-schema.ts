@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { acrValue, duration, oneYear, resource, scope, secret, url } from './values.ts';
+import { acrValue, duration, oneYear, resource, scope, secret, signingAlgorithm, url } from './values.ts';
 
 const loginParameter = z
   .array(z.string().min(1))
@@ -76,9 +76,7 @@ export const authorizationServer = z.strictObject({
     .prefault(false)
     .meta({ description: 'Log in although the metadata does not say that PKCE S256 is supported (RFC 9700 §4.7.1).' }),
   idTokenSigningAlgorithms: z
-    .array(
-      z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']),
-    )
+    .array(signingAlgorithm)
     .min(1)
     .prefault(['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'])
     .meta({ description: 'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are.' }),

@@ -1,6 +1,8 @@
 import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import type { ApiConfig } from './api-schema.ts';
 import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
+import { bearerWarnings, checkBearer } from './bearer-checks.ts';
+import type { BearerIssuerConfig } from './bearer-schema.ts';
 import type { CrossProblem } from './document.ts';
 import { checkRedis } from './redis.ts';
 import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
@@ -12,6 +14,11 @@ export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {
+  name: string;
+}
+
+/** Whose tokens callers may bring. */
+export interface BearerIssuer extends BearerIssuerConfig {
   name: string;
 }
 
@@ -33,6 +40,7 @@ export interface Frontend {
   sameSite: 'strict' | 'lax';
   apis: Api[];
   forwardAuth?: ForwardAuthConfig;
+  bearerIssuers: BearerIssuer[];
   files?: string;
 }
 
@@ -85,8 +93,10 @@ function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFron
       if (input[key] !== undefined)
         problems.push({ path: [key], message: 'stands beside frontends: move it into one of them' });
     }
-    if (Object.keys(input.apis).length > 0)
-      problems.push({ path: ['apis'], message: 'stands beside frontends: move it into one of them' });
+    for (const key of ['apis', 'bearerIssuers'] as const) {
+      if (Object.keys(input[key]).length > 0)
+        problems.push({ path: [key], message: 'stands beside frontends: move it into one of them' });
+    }
     if (Object.keys(input.frontends).length === 0)
       problems.push({ path: ['frontends'], message: 'is empty: add a frontend' });
     return Object.entries(input.frontends).map(([name, frontend]) => ({
@@ -103,12 +113,12 @@ function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFron
     }
     return [];
   }
-  const { cookie, apis, forwardAuth, files } = input;
+  const { cookie, apis, bearerIssuers, forwardAuth, files } = input;
   return [
     {
       name: 'default',
       path: [],
-      input: { publicUrl, authorizationServer, cookie, apis, forwardAuth, files },
+      input: { publicUrl, authorizationServer, cookie, apis, bearerIssuers, forwardAuth, files },
     },
   ];
 }
@@ -147,7 +157,8 @@ function buildFrontend(
   }
   checkApis(input.apis, [...path, 'apis'], problems);
   checkStrength(server, input.apis, [...path, 'apis'], problems);
-  warnings.push(...sharedTokenWarnings(name, input.apis));
+  checkBearer(input, path, problems);
+  warnings.push(...sharedTokenWarnings(name, input.apis), ...bearerWarnings(name, input));
 
   return {
     name,
@@ -161,6 +172,7 @@ function buildFrontend(
     sameSite: input.cookie.sameSite,
     apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
     ...(input.forwardAuth === undefined ? {} : { forwardAuth: input.forwardAuth }),
+    bearerIssuers: Object.entries(input.bearerIssuers).map(([issuerName, issuer]) => ({ ...issuer, name: issuerName })),
     ...(input.files === undefined ? {} : { files: input.files }),
   };
 }

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { api } from './api-schema.ts';
 import { authorizationServer } from './authorization-server-schema.ts';
+import { bearerIssuer } from './bearer-schema.ts';
 import { duration, oneYear, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
@@ -161,6 +162,13 @@ const frontendShape = {
     description:
       'Answers `/bff/forward-auth`, where another proxy (nginx `auth_request`, Traefik, Caddy, Envoy) asks about each request that it forwards by itself. Only peers in `trustedProxies` that know the key get an answer.',
   }),
+  bearerIssuers: z
+    .record(z.string().regex(/^[a-z][a-z0-9-]*$/, 'must be a lower-case name such as mobile'), bearerIssuer)
+    .prefault({})
+    .meta({
+      description:
+        'Whose access tokens programs may bring to the APIs that `accept: [bearer]`, by a name for the logs.',
+    }),
   files: z
     .string()
     .optional()

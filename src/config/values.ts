@@ -17,7 +17,7 @@ export const duration = (description: string, least = 1, most = longestTimer) =>
       return Number(amount) * (millisecondsOf[unit ?? 'ms'] ?? 1);
     })
     .refine((ms) => ms >= least && ms <= most, {
-      error: `must be between ${least < 1000 ? `${least}ms` : `${least / 1000}s`} and ${most / 86_400_000}d: correct the value`,
+      error: `must be between ${least < 1000 ? `${least}ms` : `${least / 1000}s`} and ${most < 86_400_000 ? `${most / 1000}s` : `${most / 86_400_000}d`}: correct the value`,
     })
     .meta({ description, 'x-unit': 'duration' });
 
@@ -109,6 +109,10 @@ export const resource = z
 
 /** One authentication context class; lists of them are separated by spaces, and travel in quotes (RFC 9470 §3). */
 export const acrValue = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not an acr value');
+/** Asymmetric signatures only: with a symmetric one, whoever can verify can also forge. */
+export const signingAlgorithm = z.enum([
+  'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519',
+]); // biome-ignore format: a list of names reads better in rows
 
 /** One scope (RFC 6749 §3.3). */
 export const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a scope');

@@ -85,7 +85,10 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   });
   const { adminKey } = config.ops;
   if (adminKey !== undefined) registerAdmin(ops, adminKey, createAdminSessions(contexts), server.log);
-  for (const { server: authorizationServer } of contexts) authorizationServer.configuration().catch(() => undefined);
+  for (const { server: authorizationServer, bearer } of contexts) {
+    authorizationServer.configuration().catch(() => undefined);
+    bearer.start();
+  }
 
   return {
     server,
@@ -100,7 +103,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
       const sweep = setInterval(() => server.server.closeIdleConnections(), 100);
       await server.close().finally(() => clearInterval(sweep)); // requests in flight end first
       for (const { coordinator } of contexts) await coordinator.drain(); // then what they left running (RF19)
-      await Promise.all(contexts.map((context) => context.server.close()));
+      await Promise.all(contexts.flatMap(({ server, bearer }) => [server.close(), bearer.close()]));
       await channel.close();
       await store.close();
       await ops.close();

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Config, Frontend } from '../config/config.ts';
 import { buildKeyRing, type KeyRing } from '../crypto/keys.ts';
 import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
+import { type BearerVerifier, createBearerVerifier } from '../oidc/bearer.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
@@ -38,6 +39,8 @@ export interface FrontendContext extends Shared {
   signer: Signer;
   sessions: SealedSessions;
   server: AuthorizationServer;
+  /** For callers with a token of their own. */
+  bearer: BearerVerifier;
   coordinator: RefreshCoordinator;
   accessTokens: AccessTokenSource;
   tokenDefaults: TokenDefaults;
@@ -90,6 +93,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     signer: new Signer(keys.signing as unknown as string[], 'sha256'),
     sessions,
     server,
+    bearer: createBearerVerifier(frontend.bearerIssuers, { nowMs, log }),
     coordinator,
     accessTokens: createAccessTokenSource({
       frontend: name,

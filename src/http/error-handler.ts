@@ -51,9 +51,10 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     reply.header('proxy-status', `cloakroom; error=http_request_denied; details="${known.code}"`);
     if (known.retryAfterSeconds !== undefined || status === 503)
       reply.header('retry-after', String(known.retryAfterSeconds ?? 1));
-    const { loginUrl = loginPath, challenge } = known;
-    if (status === 401)
-      reply.header('www-authenticate', `Session realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
+    // A caller that brought a token has no login here to be sent to.
+    const { loginUrl = loginPath, challenge, scheme = 'Session' } = known;
+    if (status === 401 || known.scheme !== undefined)
+      reply.header('www-authenticate', `${scheme} realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
     const again = request.restartUrl ?? loginUrl ?? '/';
     if (isPage) {
       // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.
@@ -61,7 +62,7 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
       const page = { title: titleOf(status), message: known.message, code: known.code, requestId: request.id, again };
       return reply.type('text/html; charset=utf-8').send(renderErrorPage(page));
     }
-    const helpsToLogIn = status === 401 || known.code.startsWith('BFF_LOGIN_');
+    const helpsToLogIn = (status === 401 && scheme === 'Session') || known.code.startsWith('BFF_LOGIN_');
     return reply.type('application/problem+json').send(
       JSON.stringify({
         type: 'about:blank',

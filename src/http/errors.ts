@@ -26,6 +26,41 @@ export const StepUpFailed = define(
   'A stronger or more recent login is needed for this, and logging in again does not bring it: ask the operator of this site. The session is kept.',
   403,
 );
+export const BearerRequired = define(
+  'BFF_BEARER_REQUIRED',
+  'This needs an access token: send it as "Authorization: Bearer …".',
+  401,
+);
+export const BearerInvalid = define(
+  'BFF_BEARER_INVALID',
+  'The access token is not valid here, or not any more: get another one, made for this API.',
+  401,
+);
+export const BearerBound = define(
+  'BFF_BEARER_BOUND',
+  'The access token is bound to a key (DPoP or mutual TLS), which can’t be verified here: get one without.',
+  401,
+);
+export const BearerMalformed = define(
+  'BFF_BEARER_MALFORMED',
+  'An access token must come in one header line "Authorization: Bearer …", and nowhere else.',
+  400,
+);
+export const CredentialsAmbiguous = define(
+  'BFF_CREDENTIALS_AMBIGUOUS',
+  'The request has a session cookie and an Authorization header: send only one of them.',
+  400,
+);
+export const BearerTooWeak = define(
+  'BFF_BEARER_TOO_WEAK',
+  'A stronger or more recent login is needed for this: get a token that has what the challenge asks for.',
+  401,
+);
+export const BearerUnavailable = define(
+  'BFF_BEARER_UNAVAILABLE',
+  'The access token can’t be verified right now: try again shortly.',
+  503,
+);
 export const PathNotCanonical = define(
   'BFF_PATH_NOT_CANONICAL',
   'The request target is ambiguous: send it without dot segments, doubled slashes, backslashes, fragments and encoded control or separator characters.',
@@ -169,6 +204,13 @@ export const problemTypes = [
   PolicyDenied,
   StepUpRequired,
   StepUpFailed,
+  BearerRequired,
+  BearerInvalid,
+  BearerBound,
+  BearerMalformed,
+  CredentialsAmbiguous,
+  BearerTooWeak,
+  BearerUnavailable,
   PathNotCanonical,
   HostInvalid,
   HostUnknown,
@@ -220,6 +262,8 @@ export interface ProblemDetails {
   loginUrl?: string;
   /** More parameters of the challenge (RFC 9110 §11.6.1), ready to be sent. */
   challenge?: string;
+  /** Whose challenge it is when the caller brought a token (RFC 6750 §3); else that of sessions. */
+  scheme?: 'Bearer';
 }
 
 export type Problem = InstanceType<ProblemType> & Omit<ProblemDetails, 'cause'>;

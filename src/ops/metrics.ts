@@ -61,6 +61,11 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       labelNames: ['frontend', 'api', 'target'],
       registers,
     }),
+    bearerTokens: counter('bearer_tokens_total', 'Access tokens that callers brought, by issuer and outcome.', [
+      'frontend',
+      'issuer',
+      'outcome',
+    ]),
     storeUp: new Gauge({ name: 'cloakroom_store_up', help: '1 while the session store answers.', registers }),
     storeCircuitOpen: new Gauge({
       name: 'cloakroom_store_circuit_open',

@@ -6,6 +6,7 @@ import { BodyTooLarge, problem, SessionRequired, TokenRefused, TokenUnavailable 
 import { loggablePath } from '../ops/logging.ts';
 import { watchSession } from '../session/watch.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
+import { watchToken } from './bearer-caller.ts';
 import { type Challenge, isStepUp, readChallenge } from './challenge.ts';
 import type { Exchanged } from './exchange.ts';
 import { forward } from './forward.ts';
@@ -94,6 +95,11 @@ export function buildForwardHandler(
             },
           });
           if (session !== undefined && isEventStream(built)) bindToSession(context, session.handle, reply.raw);
+          if (caller.kind === 'bearer' && isEventStream(built))
+            reply.raw.once(
+              'close',
+              watchToken(context, caller.identity, () => reply.raw.destroy()),
+            );
           return built;
         },
         buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
@@ -102,6 +108,7 @@ export function buildForwardHandler(
     /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
     const isRefusal = (challenge: Challenge | undefined): boolean => {
       const { token } = admitted;
+      if (caller.kind === 'bearer') return false; // it is the caller's own, and only the caller can get another
       if (token === undefined || challenge?.error !== 'invalid_token') return false;
       if (!context.accessTokens.canReplace(session, api, token)) return false;
       request.log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');

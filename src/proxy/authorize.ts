@@ -12,9 +12,11 @@ import {
   TokenUnavailable,
 } from '../http/errors.ts';
 import { csrfFault } from '../http/request-source.ts';
+import type { BearerIdentity } from '../oidc/bearer-claims.ts';
 import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import type { AccessToken, AttachedToken } from '../tokens/token-set.ts';
+import { buildBearer } from './bearer-caller.ts';
 import { buildRules, evaluatePolicy } from './policy.ts';
 import { answerStepUp } from './step-up.ts';
 
@@ -24,6 +26,10 @@ export interface Call {
   /** Below the API’s own path, raw and without the query. */
   path: string;
   headers: IncomingHttpHeaders;
+  /** As Node read them, names and values in turn. */
+  rawHeaders: string[];
+  /** Without the question mark. */
+  query: string;
   log: FastifyBaseLogger;
 }
 
@@ -33,7 +39,9 @@ export type Caller =
   | { kind: 'public' }
   /** Nobody is logged in, and the application itself calls. */
   | { kind: 'guest' }
-  | { kind: 'session'; session: Session };
+  | { kind: 'session'; session: Session }
+  /** A program, or somebody by it, with an access token of its own: there is no session. */
+  | { kind: 'bearer'; identity: BearerIdentity };
 
 export interface Admitted {
   kind: 'admitted';
@@ -46,17 +54,25 @@ export type Admission = Admitted | { kind: 'refused'; problem: Problem; clearCoo
 export type Authorize = (call: Call) => Promise<Admission>;
 
 /**
- * Decides about the calls of one API, from its configuration alone: cookie, CSRF, session, token, policy, in this
- * order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
+ * Decides about the calls of one API, from its configuration alone: a token of the caller's own where the API accepts
+ * one, else cookie, CSRF, session, token, policy, in this order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
  */
 export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
   const { frontend, signer, sessions, accessTokens } = context;
   const rulesFor = buildRules(api);
+  const admitBearer = api.accept.includes('bearer') ? buildBearer(context, api) : undefined;
 
   return async (call) => {
     const rules = rulesFor(call.method, call.path);
     // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
     if (api.token === 'none' && rules.length === 0) return { kind: 'admitted', caller: { kind: 'public' } };
+
+    const brought = await admitBearer?.(call, rules);
+    if (brought?.kind === 'refused') return brought;
+    if (brought !== undefined) {
+      const { identity, token } = brought;
+      return { kind: 'admitted', caller: { kind: 'bearer', identity }, ...(api.token === 'user' ? { token } : {}) };
+    }
 
     const ticket = readTicket(call.headers.cookie, frontend.cookieName, signer);
     // Only who has no session cookie at all is a guest: a session that is lost or unreadable never becomes one (DT8).

@@ -14,7 +14,7 @@ import {
 } from '../http/errors.ts';
 import { targetFault } from '../http/request-path.ts';
 import { buildAuthorize } from './authorize.ts';
-import { allMethods, clearedCookie, pathBelow } from './plugin.ts';
+import { allMethods, clearedCookie, pathBelow, queryOf } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';
 
@@ -64,7 +64,9 @@ export async function forwardAuthPlugin(
     const gate = gates.find(({ prefix }) => isBelow(target, prefix));
     if (gate === undefined || !gate.api.methods.includes(method as Api['methods'][number]))
       throw problem(ForwardAuthDenied);
-    const admission = await gate.authorize({ method, path: pathBelow(gate.prefix, target), headers, log });
+    const { rawHeaders } = request.raw;
+    const path = pathBelow(gate.prefix, target);
+    const admission = await gate.authorize({ method, path, query: queryOf(target), headers, rawHeaders, log });
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
       throw admission.problem;

@@ -4,7 +4,7 @@ import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { buildForwardHandler } from './api-handler.ts';
-import { type Admitted, buildAuthorize } from './authorize.ts';
+import { type Admitted, buildAuthorize, type Caller } from './authorize.ts';
 import { createUpstream } from './upstreams.ts';
 
 declare module 'fastify' {
@@ -49,12 +49,15 @@ export async function proxyPlugin(
     }
     if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const { method, headers, log } = request;
-    const admission = await authorize({ method, path: pathBelow(prefix, request.raw.url), headers, log });
+    const { rawHeaders, url } = request.raw;
+    const path = pathBelow(prefix, url);
+    const admission = await authorize({ method, path, query: queryOf(url), headers, rawHeaders, log });
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
       throw admission.problem;
     }
     request.admitted = admission;
+    request.loggedCaller = loggable(admission.caller);
   });
 
   const handler = buildForwardHandler(context, api, prefix, upstream, labels);
@@ -76,6 +79,18 @@ export async function proxyPlugin(
 export function pathBelow(prefix: string, target: string): string {
   const queryAt = target.indexOf('?');
   return target.slice(prefix.length, queryAt === -1 ? undefined : queryAt);
+}
+
+/** The query of a request target, without the question mark. */
+export function queryOf(target: string): string {
+  const queryAt = target.indexOf('?');
+  return queryAt === -1 ? '' : target.slice(queryAt + 1);
+}
+
+function loggable(caller: Caller): { caller: string; issuer?: string; subject?: string } {
+  if (caller.kind !== 'bearer') return { caller: caller.kind };
+  const { issuer, handle, isClient } = caller.identity;
+  return { caller: isClient ? 'bearer-client' : 'bearer', issuer, subject: handle.slice(0, 12) };
 }
 
 /** The API scope has no cookie plugin: a session that is known to be over is cleared with the attributes it was set with. */

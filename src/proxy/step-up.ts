@@ -87,7 +87,7 @@ function isUselessForUpstream(
 }
 
 /** The configuration or `readChallenge` saw to it that no value has a quote, backslash, space or control character (T87). */
-function buildChallenge({ acrValues, maxAge }: Strength): string {
+export function buildChallenge({ acrValues, maxAge }: Strength): string {
   return [
     'error="insufficient_user_authentication"',
     ...(acrValues.length === 0 ? [] : [`acr_values="${acrValues.join(' ')}"`]),

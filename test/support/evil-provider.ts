@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { KeyAndCertificate } from './certificates.ts';
+import { type AccessTokenOptions, makeAccessToken } from './evil-provider/access-token.ts';
 import { type Endpoint, jwks, PATHS, type RecordedRequest, serve } from './evil-provider/endpoints.ts';
 import type { Faults, JwtFault } from './evil-provider/faults.ts';
 import { type Jwk, signJwt, toJwk } from './evil-provider/jwt.ts';
@@ -76,6 +77,8 @@ export interface EvilProvider {
   revokeGrants(sub?: string): void;
   /** Every code and token ever issued, plus received code verifiers and the client secrets; `reset()` keeps them. */
   issuedSecrets(...kinds: SecretKind[]): string[];
+  /** A signed access token, as an app of another kind would have one; valid unless the options say otherwise. */
+  accessToken(options?: AccessTokenOptions): string;
   /** A signed logout token; valid unless the options say otherwise. */
   logoutToken(options?: LogoutTokenOptions): string;
   /** Stops listening and cuts connections; `up()` comes back on the same port with all state. */
@@ -171,6 +174,7 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
       const wanted = [...secrets, ...state.issued].filter(({ kind }) => kinds.length === 0 || kinds.includes(kind));
       return [...new Set(wanted.map(({ value }) => value))];
     },
+    accessToken: (token = {}) => makeAccessToken(state, token),
     logoutToken({ sub, sid, audience = clientId, ...fault } = {}) {
       const claims = {
         iss: state.issuer,

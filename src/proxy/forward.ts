@@ -48,21 +48,25 @@ export async function forward(options: ForwardOptions): Promise<Exchanged> {
   }
 }
 
-async function waitInLine({ upstream, response, headersTimeout, totalTimeout }: ForwardOptions, target: Target) {
+async function waitInLine(options: ForwardOptions, target: Target): Promise<'entered' | 'left'> {
+  const { upstream, response, headersTimeout, totalTimeout } = options;
   const outcome = await target.line.wait(response, Math.min(headersTimeout, totalTimeout ?? headersTimeout));
-  if (outcome === 'full') {
-    target.count('refused');
-    throw problem(UpstreamBusy, { retryAfterSeconds: 1 });
+  switch (outcome) {
+    case 'left':
+      return outcome;
+    case 'entered':
+      if (target.isUp) return outcome;
+      target.line.leave(); // it fell in this very moment
+      throw unavailable(upstream);
+    case 'dismissed':
+      throw unavailable(upstream);
+    case 'full':
+      target.count('refused');
+      throw problem(UpstreamBusy, { retryAfterSeconds: 1 });
+    case 'late':
+      target.count('failed');
+      throw problem(UpstreamTimeout);
   }
-  if (outcome === 'late') {
-    target.count('failed');
-    throw problem(UpstreamTimeout);
-  }
-  if (outcome === 'entered' && !target.isUp) {
-    target.line.leave(); // what was waited for is not there any more: the next in line need not wait for it either
-    throw unavailable(upstream);
-  }
-  return outcome;
 }
 
 /** One exchange, and what the target is thought of after it. */

@@ -10,16 +10,21 @@ export interface Line {
   readonly hasFree: boolean;
   /** True: a connection is free, and taken now. */
   enter(): boolean;
-  /** Waits for a connection until the browser leaves or the time (milliseconds) is over. */
-  wait(response: ServerResponse, mostMs: number): Promise<'entered' | 'left' | 'late' | 'full'>;
+  /** Waits for a connection until the browser leaves, the time (milliseconds) is over, or all are sent away. */
+  wait(response: ServerResponse, mostMs: number): Promise<Waited>;
   /** Gives the connection to the next in line. */
   leave(): void;
+  /** Sends away all who wait. */
+  dismiss(): void;
 }
+
+/** `full`: too many wait already. */
+export type Waited = 'entered' | 'left' | 'late' | 'dismissed' | 'full';
 
 /** A line for so many at a time, and so many that wait: each of those holds memory and a browser's connection (T98). */
 export function createLine(places: number, mostWaiting: number): Line {
   let free = places;
-  const waiting = new Set<() => void>(); // in the order of arrival
+  const waiting = new Set<(outcome: Waited) => void>(); // in the order of arrival
   return {
     get load() {
       return places - free + waiting.size;
@@ -36,23 +41,25 @@ export function createLine(places: number, mostWaiting: number): Line {
       return new Promise((resolve) => {
         if (response.destroyed) return resolve('left');
         if (waiting.size >= mostWaiting) return resolve('full');
-        const finish = (outcome: 'entered' | 'left' | 'late') => {
+        const finish = (outcome: Waited) => {
           clearTimeout(timer);
           response.off('close', giveUp);
-          waiting.delete(enter);
+          waiting.delete(finish);
           resolve(outcome);
         };
-        const enter = () => finish('entered');
         const giveUp = () => finish('left');
         const timer = setTimeout(() => finish('late'), mostMs);
         response.on('close', giveUp);
-        waiting.add(enter);
+        waiting.add(finish);
       });
     },
     leave() {
       const [next] = waiting;
       if (next === undefined) free++;
-      else next();
+      else next('entered');
+    },
+    dismiss() {
+      for (const finish of [...waiting]) finish('dismissed');
     },
   };
 }

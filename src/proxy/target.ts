@@ -97,6 +97,7 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
   const update = () => {
     target.isUp = isHealthy && !breaker.isOpen;
     metrics.upstreamUp.set(labels, target.isUp ? 1 : 0);
+    if (!target.isUp) line.dismiss(); // what they wait for is not there any more
   };
 
   const target: Target & { isUp: boolean } = {

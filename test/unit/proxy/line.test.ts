@@ -52,4 +52,28 @@ describe('a line', () => {
     line.leave();
     expect([line.enter(), line.enter()]).toEqual([true, false]);
   });
+
+  it('T98 lets no more wait than told', async () => {
+    const line = createLine(1, 2);
+    line.enter();
+    const waits = [1, 2, 3].map(() => line.wait(browser().response, 1000));
+    expect(await waits[2]).toBe('full');
+    expect(line.load).toBe(3);
+    line.leave();
+    line.leave();
+    expect(await Promise.all(waits)).toEqual(['entered', 'entered', 'full']);
+  });
+
+  it('T98 sends all away who wait for what is not there any more, and keeps its places', async () => {
+    const line = createLine(1, 10);
+    line.enter();
+    const waiting = [browser(), browser()];
+    const waits = waiting.map(({ response }) => line.wait(response, 1000));
+    line.dismiss();
+    expect(await Promise.all(waits)).toEqual(['dismissed', 'dismissed']);
+    expect(waiting.map((one) => one.listeners())).toEqual([0, 0]);
+    expect([line.hasFree, line.load]).toEqual([false, 1]);
+    line.leave();
+    expect([line.hasFree, line.load]).toEqual([true, 0]);
+  });
 });

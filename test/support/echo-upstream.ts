@@ -8,12 +8,14 @@ export interface EchoUpstreamOptions {
   tls?: TlsOptions;
   /** A fixed port, to come back where a stopped upstream was. */
   port?: number;
+  /** A unix socket instead of a port. */
+  socketPath?: string;
 }
 
 /** An HTTP/1.1 upstream over bare sockets: it hides nothing of what arrived and can answer any bytes. */
 export interface EchoUpstream {
   port: number;
-  /** `http://127.0.0.1:port`, or `https://localhost:port` with TLS. */
+  /** `http://127.0.0.1:port`, `https://localhost:port` with TLS, or `unix:` and a path. */
   url: string;
   /** Every request whose head arrived, in order. */
   requests: EchoRequest[];
@@ -39,7 +41,11 @@ export interface EchoUpstream {
   stop(): Promise<void>;
 }
 
-export async function startEchoUpstream({ tls, port = 0 }: EchoUpstreamOptions = {}): Promise<EchoUpstream> {
+export async function startEchoUpstream({
+  tls,
+  port = 0,
+  socketPath,
+}: EchoUpstreamOptions = {}): Promise<EchoUpstream> {
   const sockets = new Set<Socket>();
   const active = new Set<EchoRequest>();
   let accepted = 0;
@@ -103,17 +109,21 @@ export async function startEchoUpstream({ tls, port = 0 }: EchoUpstreamOptions =
     : createTcpServer({ noDelay: true }, accept);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', resolve);
+    if (socketPath === undefined) server.listen(port, '127.0.0.1', resolve);
+    else server.listen(socketPath, resolve);
   });
   const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const listensOn = typeof address === 'object' && address !== null ? address.port : 0;
 
   const cut = () => {
     for (const socket of sockets) socket.destroy();
   };
   const upstream: EchoUpstream = {
-    port: address.port,
-    url: tls ? `https://localhost:${address.port}` : `http://127.0.0.1:${address.port}`,
+    port: listensOn,
+    url:
+      socketPath === undefined
+        ? `${tls ? 'https://localhost' : 'http://127.0.0.1'}:${listensOn}`
+        : `unix:${socketPath}`,
     requests: [],
     malformed: [],
     respond: echo,

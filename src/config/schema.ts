@@ -90,6 +90,18 @@ const session = z.strictObject({
         .meta({ description: 'What the login that is one too many does: end the oldest session, or be refused.' }),
     })
     .prefault({}),
+  nearCache: z
+    .strictObject({
+      enabled: z.boolean().prefault(true).meta({
+        description:
+          'Answer calls without asking Redis when the session was read there a moment ago. Ends are heard of at once; should a message get lost, after `maxAge`.',
+      }),
+      maxAge: duration('How long a session may be used without asking Redis.', 1, 60_000).prefault('5s'),
+      entries: z.number().int().min(1).max(1_000_000).prefault(5000).meta({
+        description: 'Sessions that a process remembers, opened, in its memory (some 10 KiB each).',
+      }),
+    })
+    .prefault({}),
   claims: z
     .array(z.string().min(1))
     .prefault([

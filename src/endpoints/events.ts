@@ -2,8 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { problem, RateLimited, SessionRequired } from '../http/errors.ts';
-import type { SessionTimes } from '../session/sealed-sessions.ts';
-import { idleExpiresAt, type Lifetimes } from '../session/session.ts';
+import { idleExpiresAt, type Lifetimes, type SessionTimes } from '../session/session.ts';
 import { warningTime, watchSession } from '../session/watch.ts';
 
 /** Streams of one session at the same time, in this process: one per tab, and then some. */

@@ -58,7 +58,18 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     idleTimeout: Math.ceil(config.session.idleTimeout / 1000),
     absoluteTimeout: Math.ceil(config.session.absoluteTimeout / 1000),
   };
-  const sessions = createSealedSessions({ frontend: name, store, channel, keys, lifetimes, writer: instance });
+  // Sessions in this process are near enough.
+  const { enabled, entries, maxAge } = config.session.nearCache;
+  const nearCache = { entries, maxAge: enabled && config.session.redis !== undefined ? maxAge : 0 };
+  const sessions = createSealedSessions({
+    frontend: name,
+    store,
+    channel,
+    keys,
+    lifetimes,
+    writer: instance,
+    nearCache,
+  });
   const server = createAuthorizationServer(frontend.authorizationServer, {
     nowMs,
     log,

@@ -43,6 +43,14 @@ return 'created'`,
     lua: `${now}${snapshot}
 return snapshot(KEYS[1])`,
   },
+  // KEYS session · ARGV generation that is known
+  readIfMoved: {
+    keys: 1,
+    lua: `${now}${snapshot}
+local v = redis.call('HMGET', KEYS[1], 'f', 'g', 'c', 'x', 'a')
+if v[2] ~= ARGV[1] then return snapshot(KEYS[1]) end
+return { tostring(nowMs), v[1], v[2], v[3], v[4], v[5] }`,
+  },
   // KEYS session · ARGV idle timeout
   touch: {
     keys: 1,

@@ -15,12 +15,15 @@ const endReasons = [
 /** What happens to a session, on whichever replica. */
 export type SessionEvent =
   | { kind: 'ended'; handle: string; reason: EndReason }
+  /** It has other tokens now. */
+  | { kind: 'refreshed'; handle: string }
   | { kind: 'claims_changed'; handle: string };
 
 /** The connection between replicas: Redis pub/sub, or nothing in a single process. */
 export interface Transport {
   publish(text: string): Promise<void>;
   onMessage(listener: (text: string) => void): void;
+  onStatus(listener: (isUp: boolean) => void): void;
   isUp(): boolean;
   close(): Promise<void>;
 }
@@ -31,6 +34,10 @@ export interface Transport {
  */
 export interface SessionChannel {
   publish(event: SessionEvent): void;
+  /** Hears of all sessions, before those who listen for one. */
+  onEvent(listener: (event: SessionEvent) => void): void;
+  /** From now on messages may be missed. */
+  onDown(listener: () => void): void;
   /** Listens for one session; returns how to stop. */
   listen(handle: string, listener: (event: SessionEvent) => void): () => void;
   /** False while messages of other replicas may be missed. */
@@ -45,8 +52,10 @@ export interface ChannelLog {
 
 export function createSessionChannel(log: ChannelLog, transport?: Transport): SessionChannel {
   const listeners = new Map<string, Set<(event: SessionEvent) => void>>();
+  const everywhere: ((event: SessionEvent) => void)[] = [];
   const onTheirWay = new Set<Promise<void>>();
   const deliver = (event: SessionEvent) => {
+    for (const listener of everywhere) listener(event);
     for (const listener of [...(listeners.get(event.handle) ?? [])]) listener(event);
   };
   transport?.onMessage((text) => {
@@ -64,6 +73,11 @@ export function createSessionChannel(log: ChannelLog, transport?: Transport): Se
         .finally(() => onTheirWay.delete(sent));
       onTheirWay.add(sent);
     },
+    onEvent: (listener) => void everywhere.push(listener),
+    onDown: (listener) =>
+      transport?.onStatus((isUp) => {
+        if (!isUp) listener();
+      }),
     listen(handle, listener) {
       const mine = listeners.get(handle) ?? new Set();
       listeners.set(handle, mine.add(listener));
@@ -84,7 +98,10 @@ export function createSessionChannel(log: ChannelLog, transport?: Transport): Se
 function parseEvent(text: string): SessionEvent | undefined {
   try {
     const event = JSON.parse(text) as SessionEvent;
-    const isKnown = event.kind === 'claims_changed' || (event.kind === 'ended' && endReasons.includes(event.reason));
+    const isKnown =
+      event.kind === 'refreshed' ||
+      event.kind === 'claims_changed' ||
+      (event.kind === 'ended' && endReasons.includes(event.reason));
     return isKnown && typeof event.handle === 'string' ? event : undefined;
   } catch {
     return undefined;

@@ -69,6 +69,10 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       const record = alive(handle);
       return record && snapshot(record);
     },
+    async readIfMoved(handle) {
+      const record = alive(handle);
+      return record && snapshot(record); // nothing is saved by leaving out what is here anyway
+    },
     async touch(handle, idleTimeout) {
       const record = alive(handle);
       if (record === undefined) return;

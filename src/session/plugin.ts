@@ -83,5 +83,6 @@ export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
 
 /** Cookie attributes are not restored from a session, so that a changed SameSite reaches everybody at once. */
 function storedSession(current: Session) {
-  return { current } as never;
+  // A copy, as the plugin looks whether it changed: the times of the session itself move on with every look at the store.
+  return { current: { ...current } } as never;
 }

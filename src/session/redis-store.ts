@@ -1,6 +1,6 @@
 import { askRedis, type RedisClient } from '../redis/client.ts';
 import { defineScripts, type ScriptArgument, type ScriptName } from '../redis/scripts.ts';
-import { recordFormat, type StoredSession } from './session.ts';
+import { recordFormat, type SessionTimes, type StoredSession } from './session.ts';
 import { type Acquired, type Committed, type Ended, type SessionStore, tombstoneSeconds } from './store.ts';
 
 /** Sessions in Redis, shared by all replicas. The scripts hold the rules; this maps them to the contract. */
@@ -37,6 +37,10 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     },
     async read(handle) {
       return parseSnapshot(await run('read', [key(handle, 's')], []));
+    },
+    async readIfMoved(handle, knownGeneration) {
+      const reply = list(await run('readIfMoved', [key(handle, 's')], [knownGeneration]));
+      return reply.length === 6 ? parseTimes(reply) : parseSnapshot(reply);
     },
     async touch(handle, idleTimeout) {
       await run('touch', [key(handle, 's')], [idleTimeout]);
@@ -112,9 +116,17 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
 }
 
 function parseSnapshot(reply: unknown): StoredSession | undefined {
-  const [nowMs, format, generation, createdAt, expiresAt, lastSeenAt, identity, tokens] = list(reply);
+  const fields = list(reply);
+  const [identity, tokens] = fields.slice(6);
   // A record that is absent, or that someone damaged, is no session: 401, never a crash (T109).
   if (!Buffer.isBuffer(identity) || !Buffer.isBuffer(tokens)) return undefined;
+  const times = parseTimes(fields);
+  return times && { ...times, identity, tokens };
+}
+
+function parseTimes([nowMs, format, generation, createdAt, expiresAt, lastSeenAt]: unknown[]):
+  | SessionTimes
+  | undefined {
   const numbers = [format, generation, createdAt, expiresAt, lastSeenAt].map((value) =>
     Number(text(value) || Number.NaN),
   );
@@ -126,8 +138,6 @@ function parseSnapshot(reply: unknown): StoredSession | undefined {
     createdAt: c,
     expiresAt: x,
     lastSeenAt: a,
-    identity,
-    tokens,
     now: Number(text(nowMs)) / 1000,
   };
 }

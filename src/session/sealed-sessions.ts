@@ -1,11 +1,13 @@
-import { deriveSessionKeys, hashId, type KeyRing } from '../crypto/keys.ts';
+import { deriveSessionKeys, hashId, type KeyRing, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
 import type { EndReason, SessionChannel } from './events.ts';
+import { createNearCache, type KnownSession } from './near-cache.ts';
 import {
   type Identity,
   type Lifetimes,
   recordFormat,
   type Session,
+  type SessionTimes,
   type StoredSession,
   sessionState,
   shouldTouch,
@@ -47,9 +49,6 @@ export interface SealedSessions {
 /** At one issuer; with both, both must match (Back-Channel Logout §2.7). Or everybody's of this frontend. */
 export type Whose = { issuer: string; sid?: string; subject?: string } | 'everybody';
 
-/** Instants are epoch seconds on the store's clock. */
-export type SessionTimes = Pick<StoredSession, 'generation' | 'expiresAt' | 'lastSeenAt' | 'now'>;
-
 /** What the inventory knows of a session. */
 export interface ListedSession {
   handle: string;
@@ -68,6 +67,8 @@ export interface SealedSessionsOptions {
   lifetimes: Lifetimes;
   /** This process, in the records that it makes. */
   writer: string;
+  /** `maxAge` in milliseconds; 0: every call asks the store. */
+  nearCache: { entries: number; maxAge: number };
 }
 
 export function createSealedSessions(options: SealedSessionsOptions): SealedSessions {
@@ -75,16 +76,25 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   const sidKey = (issuer: string, sid: string) => hashId(frontend, 'sid', issuer, sid);
   const subKey = (issuer: string, subject: string) => hashId(frontend, 'sub', issuer, subject);
   /** Of a layout that is known (SE10, T109), and within both lifetimes. The one rule for calls, streams and the inventory. */
-  const isLive = (stored: StoredSession | undefined): stored is StoredSession =>
+  const isLive = <T extends SessionTimes>(stored: T | undefined): stored is T =>
     stored !== undefined &&
     stored.format >= 1 &&
     stored.format <= recordFormat &&
     sessionState(stored, lifetimes) === 'active';
-  const openStored = (id: string, stored: StoredSession | undefined): Session | undefined => {
+  const near = createNearCache({
+    ...options.nearCache,
+    channel,
+    derive: (id) => ({ handle: hashId(id), keys: deriveSessionKeys(keys.tokens, id) }),
+  });
+  const isUsable = (session: Session) => sessionState(session, lifetimes) === 'active';
+  const openStored = (
+    id: string,
+    { handle, keys: tokenKeys }: { handle: string; keys: SealingKey[] },
+    stored: StoredSession | undefined,
+  ): Session | undefined => {
     if (!isLive(stored)) return undefined;
-    const handle = hashId(id);
     const identity = open(keys.identity, stored.identity, identityContext(handle));
-    const tokens = open(deriveSessionKeys(keys.tokens, id), stored.tokens, tokensContext(handle, stored.generation));
+    const tokens = open(tokenKeys, stored.tokens, tokensContext(handle, stored.generation));
     // Sealed with a key that was removed, swapped with another record, or damaged: as if absent (T52).
     if (identity === undefined || tokens === undefined) return undefined;
     const { generation, createdAt, expiresAt, lastSeenAt, now } = stored;
@@ -127,7 +137,27 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     if (stored === undefined || identity === undefined) return Number.NEGATIVE_INFINITY;
     return (JSON.parse(identity) as Identity).issuedAt ?? stored.createdAt;
   };
-  const peek = async (id: string) => openStored(id, await store.read(hashId(id)));
+  const read = async (id: string, known: KnownSession): Promise<Session | undefined> => {
+    const mark = near.mark();
+    const { session: before } = known;
+    const stored = await (before === undefined
+      ? store.read(known.handle)
+      : store.readIfMoved(known.handle, before.generation));
+    if (stored === undefined || !isLive(stored)) {
+      near.forget(known.handle);
+      return undefined;
+    }
+    let session: Session | undefined;
+    if (before !== undefined && stored.generation === before.generation) {
+      const { expiresAt, lastSeenAt, now } = stored;
+      session = Object.assign(before, { expiresAt, lastSeenAt, now });
+    } else {
+      session = 'tokens' in stored ? openStored(id, known, stored) : undefined;
+    }
+    if (session !== undefined) near.keep(known, session, mark);
+    return session;
+  };
+  const peek = (id: string) => read(id, near.of(id));
 
   return {
     lifetimes,
@@ -145,9 +175,13 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return created === 'created' ? peek(id) : undefined;
     },
     async use(id) {
-      const session = await peek(id);
+      const known = near.of(id);
+      const remembered = near.fresh(known);
+      // What looks idle or expired from here may have been used on another replica.
+      const session = remembered !== undefined && isUsable(remembered) ? remembered : await read(id, known);
       if (session !== undefined && shouldTouch(session, lifetimes)) {
         await store.touch(session.handle, lifetimes.idleTimeout);
+        session.lastSeenAt = Math.floor(session.now);
       }
       return session;
     },
@@ -159,18 +193,21 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     async acquire(session, owner, leaseMs) {
       const answer = await store.acquire(session.handle, session.generation, owner, leaseMs);
       if (answer.kind !== 'acquired' && answer.kind !== 'newer') return answer;
-      const opened = openStored(session.id, answer.session);
+      if (answer.kind === 'newer') near.forget(session.handle);
+      const opened = openStored(session.id, near.of(session.id), answer.session);
       return opened === undefined ? { kind: 'gone' } : { kind: answer.kind, session: opened };
     },
-    commit(session, owner, tokens, identity, endsAt) {
+    async commit(session, owner, tokens, identity, endsAt) {
       const { id, handle, generation } = session;
-      return store.commit({
+      const committed = await store.commit({
         handle,
         owner,
         expectedGeneration: generation,
         ...sealBoth(id, generation + 1, identity, tokens),
         ...(endsAt === undefined ? {} : { endsAt }),
       });
+      if (committed === 'committed') channel.publish({ kind: 'refreshed', handle });
+      return committed;
     },
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
     end,

@@ -48,8 +48,8 @@ export function buildIdentity(claims: Record<string, unknown> & { sub: string },
   };
 }
 
-/** A session as the store keeps it. Instants are epoch seconds on the store's clock. */
-export interface StoredSession {
+/** How a session stands. Instants are epoch seconds on the store's clock. */
+export interface SessionTimes {
   format: number;
   /** Moves by one with every committed token set. */
   generation: number;
@@ -57,16 +57,20 @@ export interface StoredSession {
   /** Absolute end; a refresh never moves it (SE1). */
   expiresAt: number;
   lastSeenAt: number;
-  identity: Buffer;
-  tokens: Buffer;
   /** The store's clock when it was read, so that a replica's own clock decides nothing (T53). */
   now: number;
+}
+
+/** A session as the store keeps it. */
+export interface StoredSession extends SessionTimes {
+  identity: Buffer;
+  tokens: Buffer;
 }
 
 /** Version of the record layout; a record of a newer one is treated as absent (SE10). */
 export const recordFormat = 1;
 
-/** An opened session. */
+/** An opened session. Its times move on when the store is asked again; everything else stays as it is. */
 export interface Session {
   /** Our id, as in the browser's cookie. Never printed, logged or stored. */
   id: string;

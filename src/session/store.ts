@@ -1,4 +1,4 @@
-import type { StoredSession } from './session.ts';
+import type { SessionTimes, StoredSession } from './session.ts';
 
 /** A new record. `handle` is the hash of the session id. */
 export interface NewRecord {
@@ -49,6 +49,8 @@ export interface SessionStore {
   /** `refused` when the handle exists or ended a short while ago. Idempotent for the same writer. */
   create(record: NewRecord): Promise<'created' | 'refused'>;
   read(handle: string): Promise<StoredSession | undefined>;
+  /** As `read`, but leaves out what is known already: the sealed parts of this generation. */
+  readIfMoved(handle: string, knownGeneration: number): Promise<StoredSession | SessionTimes | undefined>;
   /** Notes that the session was used now. */
   touch(handle: string, idleTimeout: number): Promise<void>;
   /** Takes the refresh lease for the generation that the caller saw. Idempotent for the same owner. */

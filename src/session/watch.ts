@@ -1,6 +1,6 @@
 import type { EndReason, SessionChannel } from './events.ts';
-import type { SealedSessions, SessionTimes } from './sealed-sessions.ts';
-import { idleExpiresAt, type Lifetimes } from './session.ts';
+import type { SealedSessions } from './sealed-sessions.ts';
+import { idleExpiresAt, type Lifetimes, type SessionTimes } from './session.ts';
 import type { Streams } from './streams.ts';
 
 /** Who looks after connections that outlive their request. */
@@ -51,7 +51,7 @@ export function watchSession(
   };
   const stopListening = channel.listen(handle, (event) => {
     if (event.kind === 'ended') end(event.reason);
-    else handlers.onClaimsChanged?.();
+    else if (event.kind === 'claims_changed') handlers.onClaimsChanged?.();
   });
   const leave = streams.enter(name, () => end());
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { StoredSession } from '../../src/session/session.ts';
 import type { NewRecord, SessionStore } from '../../src/session/store.ts';
 import { tombstoneSeconds } from '../../src/session/store.ts';
 
@@ -52,6 +53,18 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
         tokens: Buffer.from(tokens),
         identity: Buffer.from('identity-2'),
       });
+
+    it('leaves out what is known already, and nothing else', async () => {
+      const { handle, tokens } = await created();
+      const { identity: _identity, tokens: _tokens, now: _now, ...times } = (await store.read(handle)) as StoredSession;
+      expect(await store.readIfMoved(handle, 1)).toMatchObject(times);
+      expect(await store.readIfMoved(handle, 0)).toMatchObject({ ...times, tokens });
+      await store.acquire(handle, 1, 'owner', leaseMs);
+      await commitTo(handle, 'owner', 1);
+      expect(await store.readIfMoved(handle, 1)).toMatchObject({ generation: 2, tokens: Buffer.from('by owner') });
+      await store.end(handle);
+      expect(await store.readIfMoved(handle, 2)).toBeUndefined();
+    });
 
     it('reads back what was created, byte for byte, with both lifetimes on its own clock', async () => {
       const { handle, identity, tokens } = await created();

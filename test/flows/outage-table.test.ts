@@ -60,6 +60,7 @@ const outages: Record<string, Outage> = {
 
 async function start(config: Outage['config']): Promise<void> {
   world = await startWorld({
+    nearCache: false,
     redisUrl: proxy.redisUrl,
     config(data) {
       Object.assign(data.session.redis, { commandTimeout: '500ms', connectTimeout: '500ms' });

@@ -22,6 +22,7 @@ beforeEach(async () => {
   redis = await startRedis();
   proxy = await startFaultProxy(redis.port);
   world = await startWorld({
+    nearCache: false,
     redisUrl: proxy.redisUrl,
     config(config) {
       config.session.redis.commandTimeout = `${commandTimeoutMs}ms`;

@@ -15,6 +15,8 @@ let data: ConfigData;
 let redis: Redis;
 beforeEach(async () => {
   world = await startWorld({
+    replicas: 2,
+    nearCache: false,
     config: (config) => {
       data = config;
     },
@@ -33,9 +35,14 @@ const newKey = () => randomBytes(32).toString('base64url');
 const isLoggedIn = async (browser: Browser) =>
   (await browser.fetch('/bff/session')).json<{ authenticated: boolean }>().authenticated;
 
-/** Refused everywhere, with no token of anybody on its way to the upstream. */
-async function expectNoSession(browser: Browser) {
+/**
+ * Refused, with no token of anybody on its way to the upstream, by a replica that has not opened this generation yet:
+ * one that has goes on with what it opened.
+ */
+async function expectNoSession(opened: Browser) {
   const called = world.upstream.requests.length;
+  const browser = world.browser(1);
+  for (const { name, value } of opened.cookies()) browser.setCookie(`${name}=${value}; Path=/`, { force: true });
   const copy = browser.clone(); // the first 401 takes the cookie away
   expect((await browser.fetch('/api/orders/1')).status).toBe(401);
   expect(await isLoggedIn(copy)).toBe(false);

@@ -27,6 +27,8 @@ export interface WorldOptions {
   provider?: Parameters<typeof startEvilProvider>[0];
   /** Cloakroom processes-in-one on the same store and keys. */
   replicas?: number;
+  /** `false`: every call asks Redis. For tests that change what is in Redis behind our back, or take it away. */
+  nearCache?: false;
   /** How far each replica's own clock is off, milliseconds; with Redis. */
   skews?: number[];
 }
@@ -88,6 +90,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     session: {
       ...(redisUrl === undefined ? {} : { redis: { url: redisUrl, keyPrefix } }),
       keys: [randomBytes(32).toString('base64url')],
+      ...(options.nearCache === false ? { nearCache: { enabled: false } } : {}),
     },
     limits: { loginsPerMinute: 10_000 },
     log: { level: 'trace' },

@@ -24,6 +24,7 @@ async function startWatching(handlers: Partial<WatchHandlers> = {}) {
     onMessage: (listener) => {
       say = listener;
     },
+    onStatus: () => undefined,
     isUp: () => true,
     close: async () => undefined,
   };
@@ -31,7 +32,15 @@ async function startWatching(handlers: Partial<WatchHandlers> = {}) {
   const store = createMemoryStore(clock.now);
   const keys = buildKeyRing([new Secret(randomBytes(32).toString('base64'))], 'default');
   const lifetimes = { idleTimeout: 2, absoluteTimeout: 5 };
-  const sessions = createSealedSessions({ frontend: 'default', store, channel, keys, lifetimes, writer: 'test' });
+  const sessions = createSealedSessions({
+    frontend: 'default',
+    store,
+    channel,
+    keys,
+    lifetimes,
+    writer: 'test',
+    nearCache: { entries: 10, maxAge: 0 },
+  });
   const identity = { issuer: 'https://id.example', subject: 'alice', claims: {} };
   const session = await sessions.create(randomBytes(32).toString('base64url'), identity, '{}');
   if (session === undefined) throw new Error('no session');

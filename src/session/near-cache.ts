@@ -15,8 +15,11 @@ export interface KnownSession {
   storeNow: number;
 }
 
-/** A point in time; what is read from the store after it may be kept only if nothing happened since. */
-export type Mark = number;
+/** The moment before the store is asked: its answer may be kept only if nothing happened since. */
+export interface Mark {
+  events: number;
+  atMs: number;
+}
 
 export interface NearCache {
   of(id: string): KnownSession;
@@ -88,12 +91,13 @@ export function createNearCache(options: NearCacheOptions): NearCache {
       session.now = entry.storeNow + (now - readAtMs) / 1000;
       return session;
     },
-    mark: () => events,
+    mark: () => ({ events, atMs: clock() }),
     keep(entry, session, mark) {
       // Something happened to some session while the store was asked: this answer may be from before.
-      if (mark !== events) return;
+      if (mark.events !== events) return;
       entry.session = session;
-      entry.readAtMs = clock();
+      // From before the way there and back: better too old than too young.
+      entry.readAtMs = mark.atMs;
       entry.storeNow = session.now;
     },
     forget,

@@ -15,6 +15,7 @@ let world: World;
 beforeAll(async () => {
   cluster = await startRedisCluster({ args: ['--cluster-require-full-coverage', 'no'] });
   world = await startWorld({
+    nearCache: false,
     redisUrl: cluster.urls[0] as string,
     replicas: 2,
     config(data) {

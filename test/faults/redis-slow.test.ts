@@ -17,6 +17,7 @@ beforeEach(async () => {
   redis = await startRedis();
   proxy = await startFaultProxy(redis.port);
   world = await startWorld({
+    nearCache: false,
     redisUrl: proxy.redisUrl,
     config(data) {
       Object.assign(data.session.redis, { commandTimeout: `${commandTimeoutMs}ms`, connectTimeout: '500ms' });

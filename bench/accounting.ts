@@ -61,3 +61,12 @@ function readStat(pid: number): number[] | undefined {
     return undefined; // ended since the folder was read
   }
 }
+
+/** How long one processor worked until now, for whomever, and how long the hypervisor gave it to another machine; milliseconds. */
+export function readCore(core: string): { busyMs: number; stolenMs: number } {
+  const line = readFileSync('/proc/stat', 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`cpu${core} `));
+  const [user = 0, nice = 0, system = 0, , , , , steal = 0] = (line ?? '').split(' ').slice(1).map(Number);
+  return { busyMs: (user + nice + system) * tickMs, stolenMs: steal * tickMs };
+}

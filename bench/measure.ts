@@ -1,5 +1,5 @@
 import { truncateSync } from 'node:fs';
-import { readUsage } from './accounting.ts';
+import { readCore, readUsage } from './accounting.ts';
 import { runLoad } from './load/load.ts';
 import type { Stage } from './stage.ts';
 import type { Subject } from './subjects.ts';
@@ -17,6 +17,8 @@ export interface Measurement {
   redisReads: number;
   /** Share of one core that the proxy had. Well below 1: load or upstream were the bottleneck. */
   busy: number;
+  /** Share of the proxy's core that somebody else had meanwhile, another machine included; 0 when nothing is pinned. */
+  others: number;
   /** Why the numbers count for nothing. */
   fault?: string;
 }
@@ -54,13 +56,16 @@ export async function measure(stage: Stage, subject: Subject, options: MeasureOp
     redisCommands,
     redisReads: perRequest(after.redis.reads - before.redis.reads),
     busy: cpuMs / 1000 / load.seconds,
+    others: Math.max(0, after.coreMs - before.coreMs - cpuMs) / 1000 / load.seconds,
     ...(fault === undefined ? {} : { fault }),
   };
 }
 
-async function readCosts({ redis, upstream }: Stage, { running }: Subject) {
+async function readCosts({ cores, redis, upstream }: Stage, { running, isPinned = true }: Subject) {
+  const { busyMs, stolenMs } = cores === undefined || !isPinned ? { busyMs: 0, stolenMs: 0 } : readCore(cores.proxy);
   return {
     proxy: readUsage(running.pid),
+    coreMs: busyMs + stolenMs,
     redisCpuMs: redis === undefined ? 0 : readUsage(redis.running.pid).cpuMs,
     redis: (await redis?.counters()) ?? { commands: 0, reads: 0 },
     arrived: await upstream.count(),

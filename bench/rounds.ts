@@ -47,8 +47,10 @@ export async function runRounds(stage: Stage, measured: Measured[], options: Rou
     for (const { kind, subject, rounds } of index % 2 === 0 ? running : running.toReversed()) {
       const measurement = await measure(stage, subject, options);
       rounds.push(measurement);
-      const { cpuUs, perSecond, fault = '' } = measurement;
-      options.progress(`  ${kind.name}: ${cpuUs.toFixed(1)} µs a request, ${perSecond.toFixed(0)} a second ${fault}`);
+      const { cpuUs, perSecond, others, fault } = measurement;
+      const disturbed = others > 0.1 ? `, somebody else had ${(others * 100).toFixed(0)} % of its core` : '';
+      const what = fault ?? `${cpuUs.toFixed(1)} µs a request, ${perSecond.toFixed(0)} a second${disturbed}`;
+      options.progress(`  ${kind.name}: ${what}`);
     }
     const tookMs = Date.now() - startedAt;
     if (Date.now() + tookMs > options.untilMs) {
@@ -91,6 +93,7 @@ export function toRow(one: Measured, bare: Measured | undefined): Row {
     redisReads: of('redisReads'),
     redisCpuUs: of('redisCpuUs'),
     busy: of('busy'),
+    others: of('others'),
   };
 }
 

@@ -28,6 +28,8 @@ export interface Row {
   redisCpuUs?: Spread | null;
   /** Share of one core that the proxy used. */
   busy?: Spread | null;
+  /** Share of the proxy’s core that somebody else had meanwhile. */
+  others?: Spread | null;
   /** Numbers of the rows that measure something else than the plain GET. */
   details?: Record<string, number | Spread | null>;
 }

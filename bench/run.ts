@@ -9,7 +9,7 @@ import { type Measured, ratiosOf, runRounds, startSubjects, toRow } from './roun
 import type { Ratios, Row } from './row.ts';
 import { type ScenarioContext, scenarios } from './scenarios.ts';
 import { openStage, type Stage } from './stage.ts';
-import type { Spread } from './statistics.ts';
+import { median, type Spread } from './statistics.ts';
 import { subjectKinds } from './subjects.ts';
 
 // `npm run bench`. The table or the JSON goes to standard output, everything else to standard error.
@@ -74,6 +74,9 @@ async function measureAll({ stage, options, progress, startedAt }: Work, results
   const roundsOptions = { ...options, names: rowsToMeasure(options), progress, untilMs };
   await startSubjects(stage, measured, roundsOptions);
   await runRounds(stage, measured, roundsOptions);
+  const others = median(measured.flatMap(({ rounds }) => rounds.map((measurement) => measurement.others)));
+  const advice = others > 0.05 ? ': stop what else runs here, or take the ratios as rough' : '';
+  progress(`somebody else had ${(others * 100).toFixed(0)} % of the proxy’s core${advice}`);
   await runScenarios({ stage, options, measured, progress }, found, startedAt + options.deadlineMs * 0.85);
 }
 

@@ -14,6 +14,8 @@ export interface Subject {
   requests: string[];
   /** Grows while it runs; emptied before each measurement. */
   logFile?: string;
+  /** False: it runs on every core. */
+  isPinned?: boolean;
   /** Fewer for each request mean that it does not do what its row says. */
   leastRedisCommands?: number;
   /** And so do more. */

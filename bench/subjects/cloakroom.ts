@@ -54,7 +54,7 @@ export async function startLoggedIn(
     ...(cores === undefined ? {} : { cores }),
   });
   const cookies = await logInTimes(options.sessions, loginUrl(started.port));
-  return { ...started, requests: buildRequests(started.port, cookies) };
+  return { ...started, isPinned: cores !== 'all', requests: buildRequests(started.port, cookies) };
 }
 
 export const loginUrl = (port: number) => `http://localhost:${port}/bff/login?return_to=/`;

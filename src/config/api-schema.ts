@@ -41,7 +41,8 @@ const route = z.strictObject({
     )
     .refine((path) => !/\/\.\.?(\/|$)/.test(path), 'must not have . or .. segments')
     .meta({
-      description: 'Path below the API’s `path`, with everything under it; `*` stands for exactly one segment.',
+      description:
+        'Path below the API’s `path`, with everything under it; `*` stands for exactly one segment. However it is written: in any case, with escapes, parameters (`/refunds;v=1`) or a format (`/refunds.json`).',
       examples: ['/*/refunds'],
     }),
   methods: z

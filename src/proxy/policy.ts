@@ -15,35 +15,64 @@ export type Subject = Pick<Identity, 'claims' | 'acr' | 'authTime'>;
 /** The rules of an API for one request: its own, and those of every route below it that matches. All must hold. */
 export function buildRules(api: Api): (method: string, path: string) => RequireConfig[] {
   const own = api.require === undefined ? [] : [api.require];
-  if (api.routes.length === 0) return () => own;
-  const routes = api.routes.map(({ path, methods, require }) => ({
-    segments: path.slice(1).split('/'),
-    methods: methods === undefined ? undefined : new Set<string>(methods),
-    require,
+  const routes = buildRoutes(api);
+  if (routes === undefined) return () => own;
+  return (method, path) => [...own, ...routes(method, path).map(({ require }) => require)];
+}
+
+export type Route = Api['routes'][number];
+
+/**
+ * Finds the routes of an API that a request is about; undefined when there are none. A rule too many is an error that
+ * somebody sees, a rule too few is a hole: the path is compared in every way in which an upstream may read it.
+ */
+export function buildRoutes(api: Api): ((method: string, path: string) => Route[]) | undefined {
+  if (api.routes.length === 0) return undefined;
+  const routes = api.routes.map((route) => ({
+    route,
+    segments: route.path.slice(1).toLowerCase().split('/'),
+    methods: route.methods === undefined ? undefined : new Set<string>(route.methods),
   }));
   return (method, path) => {
-    const segments = path.slice(1).split('/').map(plainSegment);
+    const readings = readPath(path);
     const asked = method === 'HEAD' ? 'GET' : method;
-    const matching = routes.filter(
-      (route) =>
-        (route.methods === undefined || route.methods.has(asked) || route.methods.has(method)) &&
-        route.segments.every((wanted, index) => matches(wanted, segments[index])),
-    );
-    return [...own, ...matching.map(({ require }) => require)];
+    return routes
+      .filter(
+        ({ methods, segments }) =>
+          (methods === undefined || methods.has(asked) || methods.has(method)) &&
+          readings.some((reading) => segments.every((wanted, index) => matches(wanted, reading[index]))),
+      )
+      .map(({ route }) => route);
   };
 }
 
 function matches(wanted: string, segment: string | undefined): boolean {
-  return segment !== undefined && (wanted === '*' ? segment !== '' : wanted === segment);
+  if (segment === undefined || segment === '') return false;
+  // Frameworks take /refunds.json for /refunds, in another format.
+  return wanted === '*' || wanted === segment || wanted === segment.replace(/\.[a-z]{1,5}$/, '');
 }
 
-/** As an upstream may read it: /%61dmin and /admin;v=1 are /admin to many. The request guard saw to the rest. */
+/** /;x/admin is /admin to whoever cuts parameters off and then joins slashes, and has three segments to others. */
+function readPath(path: string): string[][] {
+  const raw = path.slice(1).split('/');
+  const plain = raw.map(plainSegment);
+  if (!plain.includes('')) return [plain];
+  return [plain.map((segment, index) => segment || (raw[index] ?? '')), plain.filter((segment) => segment !== '')];
+}
+
+/** /%61dmin, /Admin, /admin;v=1 and /admin. are /admin to many. The request guard saw to the rest. */
 function plainSegment(segment: string): string {
-  const [name = ''] = segment.split(/;|%3b/i);
+  const [name = ''] = decode(segment).split(';');
+  let end = name.length;
+  while (end > 0 && (name[end - 1] === '.' || name[end - 1] === ' ')) end--;
+  return name.slice(0, end).toLowerCase();
+}
+
+function decode(segment: string): string {
   try {
-    return decodeURIComponent(name);
+    return decodeURIComponent(segment);
   } catch {
-    return name;
+    return segment;
   }
 }
 

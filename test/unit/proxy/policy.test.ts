@@ -53,4 +53,29 @@ describe('evaluatePolicy', () => {
     expect(isAllowed({ x: 1 }, { claims: { x: 1, y: 2 } })).toBe(false);
     expect(isAllowed({ roles: ['a'] }, { roles: ['a'], scopes: ['s'] })).toBe(false);
   });
+
+  it('PO7 asks for a login only when that is all that is missing, for what all rules need at once', () => {
+    const moment = { now: 1000, tolerance: 0 };
+    const rules = [
+      { acr: ['a', 'b'], maxAge: 60_000 },
+      { roles: ['x'], acr: ['b', 'c'], maxAge: 30_500 },
+    ];
+    const judge = (claims: object, authenticated: object) =>
+      evaluatePolicy(rules, { claims, ...authenticated } as Identity, '', moment);
+    expect(judge({}, {})).toEqual({ kind: 'denied', reason: 'roles' });
+    const stepUp = { kind: 'step-up', strength: { acrValues: ['b'], maxAge: 30 } };
+    expect(judge({ roles: ['x'] }, {})).toEqual(stepUp);
+    expect(judge({ roles: ['x'] }, { acr: 'a', authTime: 1000 })).toEqual(stepUp);
+    expect(judge({ roles: ['x'] }, { acr: 'b', authTime: 969 })).toEqual(stepUp);
+    expect(judge({ roles: ['x'] }, { acr: 'b', authTime: 970 })).toEqual({ kind: 'allowed' });
+    expect(evaluatePolicy([{ acr: ['a'] }, { acr: ['b'] }], identity({}), '', moment)).toEqual({
+      kind: 'denied',
+      reason: 'acr',
+    });
+  });
+
+  it('T83 takes acr and auth_time from the identity, never from a claim of the same name', () => {
+    const verdict = evaluatePolicy([{ acr: ['a'] }], identity({ acr: 'a' }), '', { now: 0, tolerance: 0 });
+    expect(verdict.kind).toBe('step-up');
+  });
 });

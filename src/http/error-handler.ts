@@ -48,7 +48,8 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     reply.code(status);
     for (const [name, value] of Object.entries(ownHeaders(isSecure))) reply.header(name, value);
     // Tells our refusals from an upstream's own (RFC 9209, ER4).
-    reply.header('proxy-status', `cloakroom; error=http_request_denied; details="${known.code}"`);
+    const received = known.receivedStatus === undefined ? '' : `; received-status=${known.receivedStatus}`;
+    reply.header('proxy-status', `cloakroom; error=http_request_denied; details="${known.code}"${received}`);
     if (known.retryAfterSeconds !== undefined || status === 503)
       reply.header('retry-after', String(known.retryAfterSeconds ?? 1));
     // A caller that brought a token has no login here to be sent to.

@@ -260,6 +260,8 @@ export interface ProblemDetails {
   retryAfterSeconds?: number;
   /** Where logging in helps with this, if it is not the usual login. */
   loginUrl?: string;
+  /** What the upstream answered, where that is not passed on (RFC 9209 §2.1.4). */
+  receivedStatus?: number;
   /** More parameters of the challenge (RFC 9110 §11.6.1), ready to be sent. */
   challenge?: string;
   /** Whose challenge it is when the caller brought a token (RFC 6750 §3); else that of sessions. */

@@ -66,6 +66,22 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       'issuer',
       'outcome',
     ]),
+    webSockets: new Gauge({
+      name: 'cloakroom_websockets',
+      help: 'WebSockets that are open.',
+      labelNames: ['frontend', 'api'],
+      registers,
+    }),
+    webSocketRefusals: counter('websocket_refusals_total', 'WebSocket handshakes that got no 101, by status.', [
+      'frontend',
+      'api',
+      'status',
+    ]),
+    webSocketsClosed: counter('websockets_closed_total', 'WebSockets that were open, by who or what closed them.', [
+      'frontend',
+      'api',
+      'by',
+    ]),
     storeUp: new Gauge({ name: 'cloakroom_store_up', help: '1 while the session store answers.', registers }),
     storeCircuitOpen: new Gauge({
       name: 'cloakroom_store_circuit_open',

@@ -2,18 +2,21 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { BodyTooLarge, problem, SessionRequired, TokenRefused, TokenUnavailable } from '../http/errors.ts';
+import { BodyTooLarge, problem, SessionRequired } from '../http/errors.ts';
+import { handshakeSocket } from '../http/upgrade.ts';
 import { loggablePath } from '../ops/logging.ts';
-import { watchSession } from '../session/watch.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
+import { type Caller, type Review, refusalOf } from './authorize.ts';
 import { watchToken } from './bearer-caller.ts';
 import { type Challenge, isStepUp, readChallenge } from './challenge.ts';
 import type { Exchanged } from './exchange.ts';
+import { followSession, type ReviewOf } from './follow-session.ts';
 import { forward } from './forward.ts';
 import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
 import { discardBody } from './request-body.ts';
 import { answerStepUp } from './step-up.ts';
 import type { Upstream } from './upstreams.ts';
+import type { WebSockets } from './websocket.ts';
 
 /** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
 export function buildForwardHandler(
@@ -22,6 +25,8 @@ export function buildForwardHandler(
   prefix: string,
   upstream: Upstream,
   labels: { frontend: string; api: string },
+  reviewOf: ReviewOf,
+  webSockets: WebSockets | undefined,
 ) {
   const { frontend, pseudonym, isDraining } = context;
   const forwardExtra = buildExtraHeaders(api.forwardHeaders);
@@ -57,6 +62,10 @@ export function buildForwardHandler(
     }
     const target = raw.url ?? '';
     const queryAt = target.indexOf('?');
+    // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
+    const path = `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`;
+    if (webSockets !== undefined && handshakeSocket(raw) !== undefined)
+      return webSockets.open(request, reply, path, (token) => upstreamHeaders(request, false, token));
     const { caller } = admitted;
     const session = caller.kind === 'session' ? caller.session : undefined;
     const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
@@ -67,8 +76,7 @@ export function buildForwardHandler(
     ): Promise<Exchanged> =>
       forward({
         upstream,
-        // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
-        path: `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`,
+        path,
         method: request.method,
         headers: upstreamHeaders(request, hasBody, token),
         request: raw,
@@ -94,12 +102,7 @@ export function buildForwardHandler(
               connection: isDraining() ? 'close' : undefined,
             },
           });
-          if (session !== undefined && isEventStream(built)) bindToSession(context, session.handle, reply.raw);
-          if (caller.kind === 'bearer' && isEventStream(built))
-            reply.raw.once(
-              'close',
-              watchToken(context, caller.identity, () => reply.raw.destroy()),
-            );
+          if (isEventStream(built)) bindToCaller(context, caller, reviewOf(request.method, target), reply.raw);
           return built;
         },
         buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
@@ -130,10 +133,7 @@ export function buildForwardHandler(
     let outcome = await send(admitted.token, (challenge) => isForStepUp(challenge) || isRefusal(challenge));
     if (outcome === 'withheld' && stepUp === undefined && admitted.token !== undefined) {
       const answer = await context.accessTokens.replace(session, api, admitted.token);
-      if (answer.kind === 'ended') throw problem(SessionRequired);
-      if (answer.kind === 'refused') throw problem(TokenRefused);
-      if (answer.kind === 'unavailable')
-        throw problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
+      if (answer.kind !== 'token') throw refusalOf(answer);
       outcome = await send(answer.token, isForStepUp);
     }
     if (outcome === 'withheld' && stepUp !== undefined)
@@ -157,10 +157,21 @@ function isEventStream(headers: string[]): boolean {
   );
 }
 
-/** A stream was authorized once and would go on for ever: it ends with its session, and when this process stops. */
-function bindToSession(context: FrontendContext, handle: string, response: ServerResponse): void {
-  const stop = watchSession(context, handle, `api/${handle}`, { onEnd: () => response.destroy() });
-  response.once('close', stop);
+/**
+ * A stream was authorized once and would go on for ever: it ends with the session or the token that it was opened with,
+ * and when this process stops.
+ */
+function bindToCaller(
+  context: FrontendContext,
+  caller: Caller,
+  review: Review | undefined,
+  response: ServerResponse,
+): void {
+  const onEnd = () => response.destroy();
+  if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
+  if (caller.kind !== 'session') return;
+  const { id, handle, generation } = caller.session;
+  response.once('close', followSession(context, { id, handle, generation }, { name: `api/${handle}`, review, onEnd }));
 }
 
 /** A redirect to an address of the upstream would lead browsers nowhere, or past us (PX16). */

@@ -31,6 +31,8 @@ export interface Call {
   /** Without the question mark. */
   query: string;
   log: FastifyBaseLogger;
+  /** The handshake of a WebSocket, whose `Origin` is on the list: it has no other proof of where it comes from. */
+  isForgeryRuledOut?: true;
 }
 
 /** On whose behalf a call goes on. */
@@ -93,29 +95,67 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
     // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
     if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
 
-    const admission: Admission =
-      api.token === 'none'
-        ? { kind: 'admitted', caller: { kind: 'session', session } }
-        : attach(await accessTokens.get(session, api), (now) => ({ kind: 'session', session: now ?? session }));
-    // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
-    return admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, call, rules, admission) : admission;
+    return admit(context, api, call.log, rules, session);
   };
 }
 
+/** Decides again about a call that was admitted for this session and goes on. It counts as no use of the session. */
+export type Review = (sessionId: string) => Promise<Admission>;
+
+/** For calls that stay open. `undefined` where no rule could decide otherwise. */
+export function buildReview(
+  context: FrontendContext,
+  api: Api,
+): (call: Pick<Call, 'method' | 'path' | 'log'>) => Review | undefined {
+  const rulesFor = buildRules(api);
+  return ({ method, path, log }) => {
+    const rules = rulesFor(method, path);
+    if (rules.length === 0) return undefined;
+    return async (sessionId) => {
+      const session = await context.sessions.peek(sessionId);
+      return session === undefined
+        ? { kind: 'refused', problem: problem(SessionRequired) }
+        : admit(context, api, log, rules, session);
+    };
+  };
+}
+
+/** Token and policy, for a session that is there. */
+async function admit(
+  context: FrontendContext,
+  api: Api,
+  log: FastifyBaseLogger,
+  rules: RequireConfig[],
+  session: Session,
+): Promise<Admission> {
+  const admission: Admission =
+    api.token === 'none'
+      ? { kind: 'admitted', caller: { kind: 'session', session } }
+      : attach(await context.accessTokens.get(session, api), (now) => ({ kind: 'session', session: now ?? session }));
+  // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
+  return admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, log, rules, admission) : admission;
+}
+
 function attach(answer: AccessToken, callerOf: (session?: Session) => Caller): Admission {
+  return answer.kind === 'token'
+    ? { kind: 'admitted', caller: callerOf(answer.session), token: answer.token }
+    : { kind: 'refused', problem: refusalOf(answer) };
+}
+
+/** What the caller is told when there is no token. */
+export function refusalOf(answer: Exclude<AccessToken, { kind: 'token' }>): Problem {
   switch (answer.kind) {
-    case 'token':
-      return { kind: 'admitted', caller: callerOf(answer.session), token: answer.token };
     case 'ended':
-      return { kind: 'refused', problem: problem(SessionRequired) };
+      return problem(SessionRequired);
     case 'refused':
-      return { kind: 'refused', problem: problem(TokenRefused) };
+      return problem(TokenRefused);
     case 'unavailable':
-      return { kind: 'refused', problem: problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 }) };
+      return problem(TokenUnavailable, { retryAfterSeconds: answer.retryAfterMs / 1000 });
   }
 }
 
 function refuseForgery({ frontend, metrics }: FrontendContext, api: Api, call: Call): Problem | undefined {
+  if (call.isForgeryRuledOut === true) return undefined;
   const fault = csrfFault(call.method, call.headers, frontend.origin, api.csrf);
   if (fault === undefined) return undefined;
   metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
@@ -124,7 +164,13 @@ function refuseForgery({ frontend, metrics }: FrontendContext, api: Api, call: C
 }
 
 /** The rules that match against what the caller is now. */
-function judge(context: FrontendContext, api: Api, call: Call, rules: RequireConfig[], admission: Admitted): Admission {
+function judge(
+  context: FrontendContext,
+  api: Api,
+  log: FastifyBaseLogger,
+  rules: RequireConfig[],
+  admission: Admitted,
+): Admission {
   const { caller, token } = admission;
   if (caller.kind !== 'session') return { kind: 'refused', problem: problem(SessionRequired) };
   const { frontend, metrics, accessTokens } = context;
@@ -136,9 +182,9 @@ function judge(context: FrontendContext, api: Api, call: Call, rules: RequireCon
   });
   if (verdict.kind === 'allowed') return admission;
   if (verdict.kind === 'step-up')
-    return { kind: 'refused', problem: answerStepUp(context, api, verdict.strength, 'rule', session, call.log) };
+    return { kind: 'refused', problem: answerStepUp(context, api, verdict.strength, 'rule', session, log) };
   metrics.policyDenials.inc({ frontend: frontend.name, api: api.name });
-  call.log.info(
+  log.info(
     {
       frontend: frontend.name,
       api: api.name,

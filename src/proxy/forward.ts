@@ -98,7 +98,7 @@ function unavailable(upstream: Upstream): Problem {
 }
 
 /** Sorts undici's errors; their messages, which have addresses, go to the log only as a code. */
-function toProblem(error: unknown): Error {
+export function toProblem(error: unknown): Error {
   if (isProblem(error)) return error;
   if (error instanceof TooLargeError) return problem(BodyTooLarge);
   const cause = error instanceof NotSentError ? error.cause : error;

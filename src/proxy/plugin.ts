@@ -3,9 +3,12 @@ import type { FastifyInstance, HTTPMethods } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
+import { handshakeSocket } from '../http/upgrade.ts';
 import { buildForwardHandler } from './api-handler.ts';
-import { type Admitted, buildAuthorize, type Caller } from './authorize.ts';
+import { type Admitted, buildAuthorize, buildReview, type Caller } from './authorize.ts';
+import type { ReviewOf } from './follow-session.ts';
 import { createUpstream } from './upstreams.ts';
+import { createWebSockets } from './websocket.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -31,10 +34,14 @@ export async function proxyPlugin(
   const labels = { frontend: frontend.name, api: api.name };
   const upstream = createUpstream(api, { labels, metrics: context.metrics, log: context.log });
   const [{ origin, dispatcher }] = upstream.targets;
-  const config = { kind: 'api', ...labels } as const;
+  const config = { kind: 'api', ...labels, websocket: api.websocket !== undefined } as const;
   scope.addHook('onClose', () => upstream.close());
   scope.decorateRequest('admitted', undefined);
   const authorize = buildAuthorize(context, api);
+  const review = buildReview(context, api);
+  const reviewOf: ReviewOf = (method, target) => review({ method, path: pathBelow(prefix, target), log: context.log });
+  const settings = api.websocket;
+  const webSockets = settings && createWebSockets({ context, api, settings, upstream, labels, reviewOf });
 
   // Bodies are streams of bytes; Fastify's parser for text/plain would decode and limit them (S11).
   scope.removeAllContentTypeParsers();
@@ -50,8 +57,10 @@ export async function proxyPlugin(
     if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const { method, headers, log } = request;
     const { rawHeaders, url } = request.raw;
-    const path = pathBelow(prefix, url);
-    const admission = await authorize({ method, path, query: queryOf(url), headers, rawHeaders, log });
+    const call = { method, path: pathBelow(prefix, url), query: queryOf(url), headers, rawHeaders, log };
+    const isHandshake = handshakeSocket(request.raw) !== undefined;
+    if (isHandshake) webSockets?.check(request, reply);
+    const admission = await authorize(isHandshake ? { ...call, isForgeryRuledOut: true } : call);
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
       throw admission.problem;
@@ -60,7 +69,8 @@ export async function proxyPlugin(
     request.loggedCaller = loggable(admission.caller);
   });
 
-  const handler = buildForwardHandler(context, api, prefix, upstream, labels);
+  if (webSockets !== undefined) scope.addHook('onResponse', async (request, reply) => webSockets.note(request, reply));
+  const handler = buildForwardHandler(context, api, prefix, upstream, labels, reviewOf, webSockets);
   await scope.register(fastifyHttpProxy, {
     prefix: api.path,
     upstream: origin, // one of them, for the plugin; the handler knows all

@@ -52,6 +52,11 @@ function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[
       message: 'exchange needs a target: add resource, audience or scopes, as the authorization server wants it',
     });
   if (idTokenHeader === undefined) return;
+  if (token === 'client')
+    problems.push({
+      path: [...path, 'idTokenHeader'],
+      message: 'has no effect with token: client, which sends nothing of the user: remove one of them',
+    });
   const isOpen = forwardHeaders.some(
     (name) => name === idTokenHeader || (name.endsWith('*') && idTokenHeader.startsWith(name.slice(0, -1))),
   );

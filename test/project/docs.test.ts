@@ -4,7 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { formatProblem, parseConfig } from '../../src/config/load.ts';
+import { configSchema } from '../../src/config/schema.ts';
 
 // What README and docs claim is run here, so that it stays true.
 
@@ -31,6 +33,27 @@ const environment = {
   CLOAKROOM_KEY: key,
 };
 
+/** Other programs' YAML has none of these keys. */
+const isOurs = (text: string) => Object.keys(parse(text)).some((name) => name in configSchema.shape);
+
+/** A page may show a part, such as the `apis` alone: what it leaves out is added. */
+function completed(text: string): string {
+  const part = parse(text);
+  if ('publicUrl' in part || 'frontends' in part) return stringify({ session: { keys: [key] }, ...part });
+  const { authorizationServer, session } = part;
+  return stringify({
+    ...part,
+    publicUrl: 'https://app.example.com',
+    authorizationServer: {
+      issuer: 'https://id.example.com',
+      clientId: 'app',
+      clientSecret: 'a-real-one-8s7d6f',
+      ...authorizationServer,
+    },
+    session: { keys: [key], ...session },
+  });
+}
+
 describe.each(pages)('%s', (page) => {
   it('links to files that exist', () => {
     const links = [...read(page).matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)].map((match) => match[1] as string);
@@ -43,14 +66,17 @@ describe.each(pages)('%s', (page) => {
   });
 
   it('shows configurations that are valid', () => {
-    for (const block of blocks(page, 'yaml').filter((text) => /^(publicUrl|frontends):/m.test(text))) {
-      const text = block.replace(/\$\{file:[^}]+\}/g, 'a-real-one-8s7d6f');
-      // A page may show a part: what it leaves out is added.
-      const whole = /^session:/m.test(text) ? text : `${text}\nsession: { keys: ["${key}"] }\n`;
-      const parsed = parseConfig(page, whole, environment);
+    for (const block of blocks(page, 'yaml').filter(isOurs)) {
+      const parsed = parseConfig(page, completed(block.replace(/\$\{file:[^}]+\}/g, 'a-real-one-8s7d6f')), environment);
       expect(parsed.ok ? [] : parsed.problems.map(formatProblem)).toEqual([]);
     }
   });
+});
+
+it('every page is in the index of docs/', () => {
+  const index = read('docs/README.md');
+  const names = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md') && name !== 'README.md');
+  expect(names.filter((name) => !index.includes(`](${name})`))).toEqual([]);
 });
 
 describe('commands of the README', () => {

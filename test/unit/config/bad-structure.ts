@@ -18,6 +18,35 @@ const forwardAuth = (block: object) => (data: Data) =>
   Object.assign(data, { trustedProxies: ['10.0.0.0/8'], forwardAuth: block });
 
 export const badStructure: Record<string, Case[]> = {
+  'tokens of APIs': [
+    ...(['resource', 'audience', 'scopes', 'idTokenHeader'] as const).map((key): Case => {
+      const value = { resource: 'https://api.example.com', audience: 'api', scopes: ['a'], idTokenHeader: 'x-id' }[key];
+      return [
+        `${key} without a token`,
+        (d) => Object.assign(d.apis.orders, { token: 'none', [key]: value }),
+        `apis.orders.${key}`,
+        /no effect with token: none: remove one/,
+      ];
+    }),
+    [
+      'an exchange for nothing',
+      (d) => Object.assign(d.apis.orders, { token: 'exchange' }),
+      'apis.orders.token',
+      /needs a target: add resource, audience or scopes/,
+    ],
+    [
+      'the ID token of a user to an API that gets nothing of the user',
+      (d) => Object.assign(d.apis.orders, { token: 'client', idTokenHeader: 'x-id-token' }),
+      'apis.orders.idTokenHeader',
+      /no effect with token: client.*remove one/,
+    ],
+    ...each(
+      ['authorization', 'x-forwarded-user', 'x-id-*', 'x-shop-id'],
+      (d, idTokenHeader) => Object.assign(d.apis.orders, { idTokenHeader, forwardHeaders: ['x-shop-*'] }),
+      'apis.orders.idTokenHeader',
+      /a header of its own, such as x-id-token/,
+    ),
+  ],
   'unknown keys': [
     ['at the top', (d) => Object.assign(d, { sesion: {} }), 'sesion', /did you mean session\?/],
     ['in a block', (d) => Object.assign(d.session, { keyz: [] }), 'session.keyz', /did you mean keys\?/],

@@ -112,9 +112,8 @@ export function headerFault(
 ): string | undefined {
   if (!algorithms.some((name) => name === header.alg)) return 'alg';
   if (header.crit !== undefined || header.b64 !== undefined) return 'crit';
-  const type = String(header.typ ?? 'JWT')
-    .toLowerCase()
-    .replace(/^application\//, '');
+  const { typ = 'JWT' } = header;
+  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
   if (!types.some((name) => name.toLowerCase() === type)) return 'typ';
   if (type === 'at+jwt') return undefined;
   // Without a type of its own an access token is told from ID tokens and logout tokens by what only those have, and

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-// `npm test` needs a Redis and `npm run test:e2e` a Chromium. This looks for one, installs Debian's package where it
+// `npm test` needs a Redis and an nginx, `npm run test:e2e` a Chromium. This looks for each, installs Debian's package where it
 // may (root and apt-get), and says in one line what to install where it may not. It says nothing when all is there.
 
 interface Requirement {
@@ -21,6 +21,11 @@ const REQUIREMENTS: Record<string, Requirement> = {
     debianPackage: 'redis-server',
     advice: 'install redis-server (>= 6.2) or valkey-server; with REDIS_URL the other tests use that one',
   },
+  nginx: {
+    programs: ['nginx'],
+    debianPackage: 'nginx',
+    advice: 'install nginx (>= 1.18) with its auth_request module, as Debian has it; /usr/sbin is looked into too',
+  },
   chromium: {
     variable: 'CHROMIUM_PATH',
     programs: ['chromium'],
@@ -32,13 +37,13 @@ const REQUIREMENTS: Record<string, Requirement> = {
 /** Another apt-get, such as an unattended upgrade, may hold dpkg's lock for a while. */
 const LOCK_TIMEOUT_SECONDS = 120;
 
-const name = process.argv[2] ?? '';
-const requirement = REQUIREMENTS[name];
-if (requirement === undefined) {
-  console.error(`usage: node scripts/ensure-system.ts ${Object.keys(REQUIREMENTS).join('|')}`);
+const names = process.argv.slice(2);
+const wanted = names.flatMap((name) => REQUIREMENTS[name] ?? []);
+if (names.length === 0 || wanted.length < names.length) {
+  console.error(`usage: node scripts/ensure-system.ts ${Object.keys(REQUIREMENTS).join('|')} ...`);
   process.exit(2);
 }
-process.exitCode = ensure(name, requirement);
+process.exitCode = Math.max(...wanted.map((requirement, index) => ensure(names[index] as string, requirement)));
 
 function ensure(what: string, { variable, programs, debianPackage, advice }: Requirement): number {
   if ((variable !== undefined && process.env[variable]) || programs.some(isOnPath)) return 0;
@@ -74,7 +79,8 @@ function installPackage(debianPackage: string): string {
 }
 
 function isOnPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
+  // Debian has servers in /usr/sbin, which is not on every user's PATH.
+  return [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'].some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);
       return folder !== '';

@@ -126,7 +126,8 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
   const { forwardAuth } = frontend;
   if (forwardAuth !== undefined)
     await scope.register(async (inner) => forwardAuthPlugin(inner, { context, forwardAuth }));
-  for (const api of frontend.apis) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
+  for (const api of frontend.apis)
+    if (api.upstream.length > 0) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
   if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));
 }
 

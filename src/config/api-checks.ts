@@ -3,7 +3,12 @@ import type { AuthorizationServerConfig } from './authorization-server-schema.ts
 import type { CrossProblem } from './document.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
-export function checkApis(apis: Record<string, ApiConfig>, path: PropertyKey[], problems: CrossProblem[]): void {
+export function checkApis(
+  apis: Record<string, ApiConfig>,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+  hasForwardAuth: boolean,
+): void {
   const taken: { name: string; path: string }[] = [];
   for (const [name, api] of Object.entries(apis)) {
     const clash = taken.find((other) => isWithin(api.path, other.path) || isWithin(other.path, api.path));
@@ -30,6 +35,12 @@ export function checkApis(apis: Record<string, ApiConfig>, path: PropertyKey[], 
     }
     checkToken(api, [...path, name], problems);
     checkUpstream(api, [...path, name], problems);
+    if (api.upstream.length === 0 && !hasForwardAuth)
+      problems.push({
+        path: [...path, name, 'upstream'],
+        message:
+          'is required: add it, such as http://orders:8080, or set forwardAuth if another proxy forwards the calls',
+      });
     if (api.websocket !== undefined && !api.methods.includes('GET'))
       problems.push({
         path: [...path, name, 'websocket'],

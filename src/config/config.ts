@@ -155,7 +155,7 @@ function buildFrontend(
       message: 'must have a plain path, without escapes or empty segments',
     });
   }
-  checkApis(input.apis, [...path, 'apis'], problems);
+  checkApis(input.apis, [...path, 'apis'], problems, input.forwardAuth !== undefined);
   checkStrength(server, input.apis, [...path, 'apis'], problems);
   checkBearer(input, path, problems);
   warnings.push(...sharedTokenWarnings(name, input.apis), ...bearerWarnings(name, input));

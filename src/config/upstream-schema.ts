@@ -12,15 +12,16 @@ const target = z
     error: 'is longer than the 107 bytes that the path of a socket may have: move the socket',
   });
 
-/** Where an API runs: one target, or several that are alike. */
+/** Where an API runs: one target, or several that are alike; none for one that we decide about and never forward to. */
 export const upstream = z
   .union([target, z.array(target).min(1).max(32)], {
     error: 'must be an origin such as http://orders:8080, or a list of up to 32 of them',
   })
   .transform((value) => [value].flat().map((text) => (text.startsWith('unix:') ? text : new URL(text).origin)))
+  .default([])
   .meta({
     description:
-      'Origin of the API, `unix:/path/to/socket` (its `Host` is `localhost`), or a list of up to 32 of them that are alike. Nothing in a request can change it.',
+      'Origin of the API, `unix:/path/to/socket` (its `Host` is `localhost`), or a list of up to 32 of them that are alike. Nothing in a request can change it. Required, except for an API that only other proxies forward to (`forwardAuth`).',
     examples: ['http://orders:8080'],
   });
 

@@ -50,13 +50,13 @@ export async function forwardAuthPlugin(
   scope.removeAllContentTypeParsers();
   scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
 
-  scope.addHook('onRequest', async ({ raw, log }) => {
+  async function refuseStrangers({ raw, log }: FastifyRequest): Promise<void> {
     const address = raw.socket.remoteAddress;
     const reason = !isTrusted(address) ? 'address' : !hasKey(raw, ownPath, forwardAuth) ? 'key' : undefined;
     if (reason === undefined) return;
     log.warn({ frontend: frontend.name, reason, address, audit: 'forward_auth_refused' }, 'request refused');
     throw problem(RouteUnknown); // as where it is off: who has no business here learns nothing
-  });
+  }
 
   async function answer(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { headers, log } = request;
@@ -81,9 +81,16 @@ export async function forwardAuthPlugin(
   }
 
   const config = { kind: 'forward-auth', frontend: frontend.name } as const;
-  scope.route({ method: 'GET', url: endpoint, config, handler: answer });
+  const asked = { config, onRequest: refuseStrangers, handler: answer };
+  scope.route({ ...asked, method: 'GET', url: endpoint });
   // Envoy: the original method, and the original path behind ours.
-  scope.route({ method: allMethods, url: `${endpoint}/*`, config, handler: answer });
+  scope.route({ ...asked, method: allMethods, url: `${endpoint}/*` });
+  // Other proxies alone forward to these: not the SPA's index.html either.
+  for (const { path } of frontend.apis.filter(({ upstream }) => upstream.length === 0))
+    for (const url of [path, `${path}/*`])
+      scope.all(url, { config }, async () => {
+        throw problem(RouteUnknown);
+      });
 }
 
 /**
@@ -136,7 +143,8 @@ function originalRequest(
   const isOneWay = ways.length === 1 && methods.length === 1 && targets.length === 1;
   if (!isOneWay || target === undefined || !allMethods.some((known) => known === method))
     throw problem(ForwardAuthInvalid);
-  if (targetFault(target) !== undefined) throw problem(PathNotCanonical);
+  // A proxy that forwards what it decoded (nginx: $uri, rewrite) would end the path there, behind /admin%3F.
+  if (targetFault(target) !== undefined || /^[^?]*%(3f|23)/i.test(target)) throw problem(PathNotCanonical);
   if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
   return { method: method as string, target };
 }

@@ -19,7 +19,7 @@ export function createUpstream(api: Api, options: Omit<TargetOptions, 'api' | 'n
   const warn = (setting: string) => options.log.warn({ setting }, 'configuration warning');
   const secureContext = loadUpstreamTls(api, key, warn);
   const create = (target: string) => createTarget({ api, name: target, secureContext, ...options });
-  const targets = api.upstream.map(create) as [Target, ...Target[]]; // the schema wants one at least
+  const targets = api.upstream.map(create) as [Target, ...Target[]]; // without one there is no proxy scope
   return {
     targets,
     pick: targets.length === 1 ? pickOnly(targets[0]) : pickOf(targets, api),

@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { assertNoSecrets } from '../support/canary.ts';
 import { startFrontends } from '../support/frontends.ts';
@@ -15,12 +18,17 @@ const nginx = (uri: string, method = 'GET') => [`X-Original-Method: ${method}`, 
 const traefik = (uri: string, method = 'GET') => [`X-Forwarded-Method: ${method}`, `X-Forwarded-Uri: ${uri}`];
 
 let world: ProxyWorld;
+let files: string;
 
 beforeAll(async () => {
+  files = await mkdtemp(join(tmpdir(), 'cloakroom-spa-'));
+  await writeFile(join(files, 'index.html'), 'the SPA');
   world = await startProxyWorld((data) => {
     data.trustedProxies = ['127.0.0.2/32', '::2'];
     data.forwardAuth = { key, hosts: ['cloakroom.internal:8080'] };
     const { upstream } = data.apis.orders;
+    data.apis.forwarded = { path: '/api/forwarded', resource: 'urn:test:forwarded' };
+    data.files = files;
     data.apis.orders.routes = [{ path: '/admin', require: { roles: ['admin'] } }];
     data.apis.read = { path: '/api/read', upstream, methods: ['GET'], idTokenHeader: 'x-id-token' };
   });
@@ -35,6 +43,7 @@ afterAll(async () => {
     ],
   });
   await world.stop();
+  await rm(files, { recursive: true });
 });
 
 interface Asked {
@@ -186,7 +195,7 @@ describe('what is believed about the original request', () => {
 
   const ambiguous = [
     '', '/api/orders/../admin', '/api/orders/..;/admin', '/api/orders/%2e%2e/admin', '/api/orders//admin', '//api/orders/7', '/api/orders/a%2fb',
-    '/api/orders/a%5cb', '/api/orders\\admin', '/api/orders/%252e', '/api/orders/%00', '/api/orders/#/public', '/api/orders/%zz', '/api/public/..%2forders',
+    '/api/orders/a%5cb', '/api/orders\\admin', '/api/orders/%252e', '/api/orders/%00', '/api/orders/#/public', '/api/orders/%zz', '/api/public/..%2forders', '/api/orders/admin%3F', '/api/orders/admin%3f/x?y', '/api/orders/admin%23x',
     'api/orders/7', '*', 'http://evil.example/api/orders/7', 'http://localhost/api/orders/7', 'https:/api/orders/7', '/api/orders/7 HTTP/1.1',
   ]; // biome-ignore format: a corpus reads better in rows
   for (const uri of ambiguous) {
@@ -232,6 +241,16 @@ describe('what is believed about the original request', () => {
       'X-Original-Host: evil.example', 'User-Agent: GoogleHC/1.0', 'X_Original_URI: /api/public/1', 'Forwarded: host=evil.example',
     ]; // biome-ignore format: a corpus reads better in rows
     expectRefused(await ask([withKey, ...nginx('/api/orders/admin'), ...spoofed]), 403, 'BFF_POLICY_DENIED');
+  });
+
+  it('decides about an API without upstream, and forwards no call to it', async () => {
+    expect(tokenOf(await ask([withKey, ...nginx('/api/forwarded/7')]))).toHaveLength(1);
+    const page = ['Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'];
+    for (const target of ['/api/forwarded', '/api/forwarded/7'])
+      for (const method of ['GET', 'POST', 'OPTIONS'])
+        for (const lines of [[], page])
+          expectRefused(await ask(lines, { target, method, from: '127.0.0.1' }), 404, 'BFF_ROUTE_UNKNOWN', target);
+    expect((await ask(page, { target: '/other', from: '127.0.0.1' })).body).toBe('the SPA');
   });
 
   it('T9 refuses an original host that is not the frontend’s', async () => {

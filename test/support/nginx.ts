@@ -47,7 +47,9 @@ ${here(http)}
   await writeFile(errorLog, '');
   for (const name of folders) await mkdir(join(folder, name));
   const isRoot = process.getuid?.() === 0;
-  if (isRoot) for (const name of ['', 'nginx.conf', 'error.log', ...folders, ...Object.keys(files)]) await chown(join(folder, name), nobody, nobody);
+  if (isRoot)
+    for (const name of ['', 'nginx.conf', 'error.log', ...folders, ...Object.keys(files)])
+      await chown(join(folder, name), nobody, nobody);
   const command = [program, '-c', join(folder, 'nginx.conf'), '-e', errorLog];
   const started = isRoot
     ? startProcess('setpriv', [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', ...command])
@@ -61,7 +63,10 @@ ${here(http)}
     await until(
       async () => {
         if (started.child.exitCode !== null) throw new Error(`nginx ended with ${started.child.exitCode}`);
-        return openRaw(port).then((connection) => [connection.close()], () => undefined);
+        return openRaw(port).then(
+          (connection) => [connection.close()],
+          () => undefined,
+        );
       },
       { timeoutMs: 15_000, message: `nginx on port ${port}` },
     );

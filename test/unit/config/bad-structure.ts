@@ -195,6 +195,21 @@ export const badStructure: Record<string, Case[]> = {
       'forwardAuth',
       /list their addresses in trustedProxies/,
     ],
+    [
+      'missing for an API without upstream',
+      (d) => delete d.apis.orders.upstream,
+      'apis.orders.upstream',
+      /is required: add it.*or set forwardAuth/,
+    ],
+    [
+      'and an empty list of upstreams',
+      (d) => {
+        forwardAuth({ key: key() })(d);
+        d.apis.orders.upstream = [];
+      },
+      'apis.orders.upstream',
+      />=1 items: correct the value/,
+    ],
     ['without a key', forwardAuth({}), 'forwardAuth.key', /is required: add it/],
     ...each(
       ['', 'change-me', 'a'.repeat(43), 'correct-horse-battery-staple-correct-horse'],

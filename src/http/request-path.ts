@@ -11,12 +11,14 @@ export function targetFault(target: string): string | undefined {
   if (!path.startsWith('/')) return 'not an absolute path';
   if (queryAt !== -1 && /[^\x21-\x7e]|#/.test(target))
     return 'a fragment, space, control or non-ASCII character in the query';
-  if (path.includes('//')) return 'an empty segment';
+  // To those that drop parameters, /;x/admin is //admin, and that is /admin.
+  if (path.includes('//') || path.includes('/;')) return 'an empty segment';
   if (plainPath.test(path)) return /\/\.\.?[/;]|\/\.\.?$/.test(path) ? 'a dot segment' : undefined;
 
   if (/[^\x21-\x7e]|[#\\]/.test(path)) return 'a fragment, backslash, space, control or non-ASCII character';
   if (/%(?![0-9a-f]{2})/i.test(path)) return 'a malformed escape';
   if (/%(2f|5c|[01][0-9a-f]|7f)/i.test(path)) return 'an encoded slash, backslash or control character';
+  if (/\/%3b/i.test(path)) return 'an empty segment';
   if (/\/(\.|%2e){1,2}(?=[/;]|%3b|$)/i.test(path)) return 'a dot segment';
   try {
     // Whoever decodes twice would find what was refused above: %252e, and also %25%32%65.

@@ -39,6 +39,7 @@ const ambiguous = [
   // separators
   '/api/orders/x\\..\\..\\..\\admin', '/api/orders\\..\\admin', '/api\\orders/x', '/api/orders/x%5c..%5c..%5cadmin', '/api/orders/a%5Cb',
   '/api/orders/%2f%2fevil', '/api/orders/a%2Fb', '/api/orders//evil', '//api/orders/x', '/api//orders/x', '/api/orders//', '///evil',
+  '/api/orders/;/admin', '/api/orders/;x=1/admin', '/api/orders/%3b/admin', '/api/orders/%3Bx/admin', '/;/api/orders/x', '/api/orders/;',
   // double encoding
   '/api/orders/%252e%252e%252fadmin', '/api/orders/%25%32%65', '/api/orders/%2525', '/api/orders/%25c0%25ae',
   // what is no text

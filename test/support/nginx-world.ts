@@ -31,6 +31,8 @@ export interface NginxWorld {
 
 export interface NginxWorldOptions {
   config?: (data: ConfigData) => void;
+  /** What nginx proves itself with, instead of the right key. */
+  key?: string;
   /** Changes the example before nginx reads it. */
   site?: (text: string) => string;
 }
@@ -68,7 +70,7 @@ export async function startNginxWorld(options: NginxWorldOptions = {}): Promise<
     http: `proxy_bind 127.0.0.2;\n${options.site?.(site) ?? site}`,
     files: {
       'cloakroom-auth.conf': await read('cloakroom-auth.conf'),
-      'cloakroom-key.conf': (await read('cloakroom-key.conf.example')).replace('put-the-key-here', key),
+      'cloakroom-key.conf': (await read('cloakroom-key.conf.example')).replace('put-the-key-here', options.key ?? key),
       'localhost.crt': certificates.good.cert,
       'localhost.key': certificates.good.key,
     },

@@ -37,10 +37,10 @@ describe('targetFault', () => {
           expect(seen.split('/'), seen).not.toContain('..');
           expect(seen.split('/'), seen).not.toContain('.');
           expect(seen.split('/').length, seen).toBe(path.split('/').length);
+          expect(seen, seen).not.toContain('//');
           // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these must not be there
           expect(seen, seen).not.toMatch(/[\x00-\x1f\x7f\\]/);
         }
-        expect(decode(path)).not.toContain('//');
         expect(new URL(path, 'http://x').pathname).toBe(path.replaceAll('"', '%22'));
       }),
       { numRuns: 5000 },
@@ -50,7 +50,7 @@ describe('targetFault', () => {
   it('accepts every path that a browser makes of plain segments', () => {
     const segment = fc
       .string({ minLength: 1 })
-      .filter((text) => !/^\.{1,2}$|[/\\\p{Cc}]|%[0-9a-f]{2}|^\.{1,2};/iu.test(text))
+      .filter((text) => !/^\.{1,2}$|[/\\\p{Cc}]|%[0-9a-f]{2}|^\.{0,2};/iu.test(text))
       .filter((text) => text.isWellFormed());
     fc.assert(
       fc.property(fc.array(segment, { minLength: 1 }), (segments) => {

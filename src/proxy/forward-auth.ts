@@ -14,7 +14,7 @@ import {
 } from '../http/errors.ts';
 import { targetFault } from '../http/request-path.ts';
 import { buildAuthorize } from './authorize.ts';
-import { allMethods, clearedCookie, pathBelow, queryOf } from './plugin.ts';
+import { allMethods, clearedCookie, loggable, pathBelow, queryOf } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';
 
@@ -69,8 +69,12 @@ export async function forwardAuthPlugin(
     const admission = await gate.authorize({ method, path, query: queryOf(target), headers, rawHeaders, log });
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
+      const { statusCode, scheme, loginUrl = context.loginPath } = admission.problem;
+      // nginx reads headers of this answer only: what the problem’s body tells the others.
+      if (statusCode === 401 && scheme === undefined) reply.header('x-login-url', loginUrl);
       throw admission.problem;
     }
+    request.loggedCaller = loggable(admission.caller);
     const { token } = admission;
     const { idTokenHeader } = gate.api;
     reply.header('cache-control', 'no-store');

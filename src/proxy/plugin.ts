@@ -97,7 +97,7 @@ export function queryOf(target: string): string {
   return queryAt === -1 ? '' : target.slice(queryAt + 1);
 }
 
-function loggable(caller: Caller): { caller: string; issuer?: string; subject?: string } {
+export function loggable(caller: Caller): { caller: string; issuer?: string; subject?: string } {
   if (caller.kind !== 'bearer') return { caller: caller.kind };
   const { issuer, handle, isClient } = caller.identity;
   return { caller: isClient ? 'bearer-client' : 'bearer', issuer, subject: handle.slice(0, 12) };

@@ -16,7 +16,7 @@ const decoding = {
   rewrite: 'rewrite ^/api/rewrite(/.*)$ $1 break; proxy_pass http://orders;',
   uri: 'rewrite ^/api/uri(/.*)$ $1 break; proxy_pass http://orders$uri;',
 };
-const locations = Object.entries(decoding)
+const locations = Object.entries({ ...decoding, open: 'proxy_pass http://orders;' })
   .map(([name, lines]) => `location /api/${name}/ { include /etc/nginx/cloakroom-auth.conf; ${lines} }`)
   .join('\n');
 
@@ -27,8 +27,15 @@ beforeAll(async () => {
     config(data) {
       for (const name of Object.keys(decoding))
         data.apis[name] = { path: `/api/${name}`, routes: [{ path: '/admin', require: { roles: ['admin'] } }] };
+      data.apis.open = { path: '/api/open', token: 'none' };
+      const { issuer } = data.authorizationServer;
+      data.bearerIssuers = { own: { issuer, audiences: ['https://orders.example'] } };
+      data.apis.orders.accept = ['session', 'bearer'];
       data.apis.orders.methods = ['GET', 'HEAD', 'POST', 'PUT'];
-      data.apis.orders.routes = [{ path: '/admin', require: { roles: ['admin'] } }];
+      data.apis.orders.routes = [
+        { path: '/admin', require: { roles: ['admin'] } },
+        { path: '/refunds', require: { acr: ['urn:gold'] } },
+      ];
       data.apis.chat.routes = [{ path: '/admin', require: { roles: ['admin'] } }];
     },
   });
@@ -82,11 +89,28 @@ describe('calls that nginx forwards', () => {
     expect(last(all.orders)).toMatchObject({ requestLine: 'POST / HTTP/1.1', body: Buffer.from('{"quantity":2}') });
   });
 
-  it('lose the Authorization that a browser sends, also where no token is attached', async () => {
+  it('T64, T65 lose the Authorization that a browser sends, also where no token is attached', async () => {
     const alice = await all.loggedIn('alice');
-    await alice.fetch('/api/orders/7', { headers: { 'x-csrf': '1', authorization: 'Bearer attacker' } });
-    expect(last(all.orders).all('authorization')).toHaveLength(1);
-    expect(bearerOf(all.orders)).toMatchObject({ sub: 'alice' });
+    const headers = { 'x-csrf': '1', authorization: 'Bearer attacker' };
+    await alice.fetch('/api/chat/7', { headers });
+    expect(last(all.chat).all('authorization')).toHaveLength(1);
+    expect(bearerOf(all.chat)).toMatchObject({ sub: 'alice' });
+    expect((await all.browser().fetch('/api/open/7', { headers })).status).toBe(200);
+    expect(last(all.orders).header('authorization')).toBeUndefined();
+  });
+
+  it('arrive with the caller’s own token where the API accepts one, once it is verified', async () => {
+    const alice = await all.loggedIn('alice');
+    await alice.fetch('/api/orders/7', csrf);
+    const token = last(all.orders).header('authorization') as string;
+    const answer = await raw('/api/orders/8', [`Authorization: ${token}`]);
+    expect(answer.status, answer.text).toBe(200);
+    expect(last(all.orders).all('authorization')).toEqual([token]);
+    const forged = await raw('/api/orders/8', [`Authorization: ${token.slice(0, -8)}AAAAAAAA`]);
+    expect([forged.status, JSON.parse(forged.body)]).toMatchObject([401, { code: 'BFF_BEARER_INVALID' }]);
+    expect(forged.body).not.toContain('loginUrl');
+    expect((await raw('/api/orders/8', [`Authorization: ${token}`, cookieLine(alice)])).status).toBe(400);
+    expect(all.orders.requests).toHaveLength(2);
   });
 });
 
@@ -101,7 +125,7 @@ describe('whoever is refused', () => {
     nothingArrived();
 
     const page = await all.browser().navigate('/api/orders/7', { followRedirects: false });
-    expect([page.status, page.header('location')]).toEqual([303, `${all.origin}/bff/login?return_to=/`]);
+    expect([page.status, page.header('location')]).toEqual([303, `${all.origin}/bff/login`]);
     const browser = all.browser();
     all.world.provider.nextLogin({ sub: 'carol' });
     const landed = await browser.navigate('/api/orders/7');
@@ -128,6 +152,21 @@ describe('whoever is refused', () => {
     nothingArrived();
     const root = await all.loggedIn('root', { roles: ['admin'] });
     expect((await root.fetch('/api/orders/admin/users', csrf)).status).toBe(200);
+  });
+
+  it('gets the step-up that a path needs, as a fetch and as a page', async () => {
+    const alice = await all.loggedIn('alice');
+    const answer = await alice.fetch('/api/orders/refunds/7', csrf);
+    expect([answer.status, answer.json()]).toMatchObject([401, { code: 'BFF_STEP_UP_REQUIRED' }]);
+    expect(answer.header('www-authenticate')).toContain('acr_values="urn:gold"');
+    const { loginUrl } = answer.json<{ loginUrl: string }>();
+    expect(loginUrl).toMatch(/^\/bff\/login\?step_up=/);
+    const link = { from: all.origin, followRedirects: false };
+    expect((await alice.navigate('/api/orders/refunds/7', link)).header('location')).toMatch(/\/bff\/login\?step_up=/);
+    nothingArrived();
+    all.world.provider.nextLogin({ sub: 'alice', claims: { acr: 'urn:gold' } });
+    await alice.navigate(loginUrl, { from: all.origin });
+    expect((await alice.fetch('/api/orders/refunds/7', csrf)).status).toBe(200);
   });
 
   it('T56, T58 gets 403 for a forged request, judged by its own method', async () => {

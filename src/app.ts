@@ -3,10 +3,9 @@ import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { Config } from './config/config.ts';
-import { hashId } from './crypto/keys.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
-import { createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
+import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
 import { filesPlugin } from './frontend/static.ts';
 import { answerClientError } from './http/client-error.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
@@ -64,7 +63,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     log: server.log,
     nowMs,
     instance: randomBytes(8).toString('hex'),
-    pseudonym: `cloakroom-${hashId(...config.frontends.map(({ origin, basePath }) => `${origin}${basePath}`)).slice(0, 8)}`,
+    pseudonym: buildPseudonym(config),
     isDraining,
   };
   const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));

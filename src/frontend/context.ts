@@ -1,7 +1,7 @@
 import { Signer } from '@fastify/cookie';
 import type { FastifyBaseLogger } from 'fastify';
 import type { Config, Frontend } from '../config/config.ts';
-import { buildKeyRing, type KeyRing } from '../crypto/keys.ts';
+import { buildKeyRing, hashId, type KeyRing } from '../crypto/keys.ts';
 import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
 import { type BearerVerifier, createBearerVerifier } from '../oidc/bearer.ts';
 import type { Metrics } from '../ops/metrics.ts';
@@ -30,6 +30,11 @@ export interface Shared {
   pseudonym: string;
   /** True once the process is on its way out: connections are not kept alive any more. */
   isDraining: () => boolean;
+}
+
+/** The same in all replicas, and in no other Cloakroom. */
+export function buildPseudonym({ frontends }: Pick<Config, 'frontends'>): string {
+  return `cloakroom-${hashId(...frontends.map(({ origin, basePath }) => `${origin}${basePath}`)).slice(0, 8)}`;
 }
 
 /** Everything that belongs to one frontend, made once at start. */

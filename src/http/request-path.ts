@@ -33,3 +33,21 @@ export function splitAbsoluteForm(target: string): [string, string] | undefined 
   const match = /^https?:\/\/([^/?#@\\]+)(\/.*)?$/is.exec(target);
   return match?.[1] === undefined ? undefined : [match[1], match[2] ?? '/'];
 }
+
+/** Is the path of a target this one, or below it? Literally and on whole segments. */
+export function isBelow(target: string, prefix: string): boolean {
+  const next = target.charAt(prefix.length);
+  return target.startsWith(prefix) && (next === '' || next === '/' || next === '?');
+}
+
+/** What is left of a request target below the API's prefix, without the query. */
+export function pathBelow(prefix: string, target: string): string {
+  const queryAt = target.indexOf('?');
+  return target.slice(prefix.length, queryAt === -1 ? undefined : queryAt);
+}
+
+/** The query of a request target, without the question mark. */
+export function queryOf(target: string): string {
+  const queryAt = target.indexOf('?');
+  return queryAt === -1 ? '' : target.slice(queryAt + 1);
+}

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { BodyTooLarge, problem, SessionRequired } from '../http/errors.ts';
+import { pathBelow } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { loggablePath } from '../ops/logging.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
@@ -12,9 +13,10 @@ import { type Challenge, isStepUp, readChallenge } from './challenge.ts';
 import type { Exchanged } from './exchange.ts';
 import { followSession, type ReviewOf } from './follow-session.ts';
 import { forward } from './forward.ts';
-import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders } from './headers.ts';
 import { discardBody } from './request-body.ts';
 import { answerStepUp } from './step-up.ts';
+import { buildHeadersFor, upstreamPath } from './upstream-request.ts';
 import type { Upstream } from './upstreams.ts';
 import type { WebSockets } from './websocket.ts';
 
@@ -29,30 +31,11 @@ export function buildForwardHandler(
   webSockets: WebSockets | undefined,
 ) {
   const { frontend, pseudonym, isDraining } = context;
-  const forwardExtra = buildExtraHeaders(api.forwardHeaders);
   const returnExtra = buildExtraHeaders(api.returnHeaders);
   const rewriteLocation = buildLocationRewriter(upstream, api.rewritePath, prefix);
-  const scheme = frontend.isSecure ? 'https' : 'http';
-  const idTokenHeader = api.idTokenHeader ?? 'id-token';
+  const headersFor = buildHeadersFor(frontend, api, pseudonym);
 
-  const upstreamHeaders = (request: FastifyRequest, hasBody: boolean, token: AttachedToken | undefined) => {
-    const { via } = request.raw.headers;
-    return buildUpstreamHeaders(request.raw.rawHeaders, {
-      extra: forwardExtra,
-      hasBody,
-      replaced: {
-        authorization: token === undefined ? undefined : `Bearer ${token.accessToken.reveal()}`,
-        [idTokenHeader]: token?.idToken?.reveal(),
-        'x-forwarded-for': request.ip,
-        'x-forwarded-host': frontend.host,
-        'x-forwarded-proto': scheme,
-        'x-request-id': request.id,
-        via: `${via === undefined ? '' : `${via}, `}1.1 ${pseudonym}`,
-      },
-    });
-  };
-
-  return async (request: FastifyRequest, reply: FastifyReply, destination: string): Promise<void> => {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { raw, admitted } = request;
     if (admitted === undefined) throw problem(SessionRequired); // the hook of the route did not run
     const hasBody = isWithBody(raw);
@@ -62,10 +45,10 @@ export function buildForwardHandler(
     }
     const target = raw.url ?? '';
     const queryAt = target.indexOf('?');
-    // The plugin leaves nothing of /api/orders?x when rewritePath is /, and no path is no request target.
-    const path = `${destination || '/'}${queryAt === -1 ? '' : target.slice(queryAt)}`;
+    const path = `${upstreamPath(api, pathBelow(prefix, target))}${queryAt === -1 ? '' : target.slice(queryAt)}`;
+    const arrived = { rawHeaders: raw.rawHeaders, via: raw.headers.via, ip: request.ip, id: request.id, hasBody };
     if (webSockets !== undefined && handshakeSocket(raw) !== undefined)
-      return webSockets.open(request, reply, path, (token) => upstreamHeaders(request, false, token));
+      return webSockets.open(request, reply, path, (token) => headersFor({ ...arrived, hasBody: false }, token));
     const { caller } = admitted;
     const session = caller.kind === 'session' ? caller.session : undefined;
     const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
@@ -78,7 +61,7 @@ export function buildForwardHandler(
         upstream,
         path,
         method: request.method,
-        headers: upstreamHeaders(request, hasBody, token),
+        headers: headersFor(arrived, token),
         request: raw,
         response: reply.raw,
         hasBody,

@@ -17,7 +17,7 @@ import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import type { AccessToken, AttachedToken } from '../tokens/token-set.ts';
 import { buildBearer } from './bearer-caller.ts';
-import { buildRules, evaluatePolicy } from './policy.ts';
+import { buildRules, evaluatePolicy, isPublic, takesGuests } from './policy.ts';
 import { answerStepUp } from './step-up.ts';
 
 /** One request as its decision needs it: from the matched route, never from a forwarded header (PO2). */
@@ -67,7 +67,7 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
   return async (call) => {
     const rules = rulesFor(call.method, call.path);
     // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
-    if (api.token === 'none' && rules.length === 0) return { kind: 'admitted', caller: { kind: 'public' } };
+    if (isPublic(api, rules)) return { kind: 'admitted', caller: { kind: 'public' } };
 
     const brought = await admitBearer?.(call, rules);
     if (brought?.kind === 'refused') return brought;
@@ -78,7 +78,7 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
 
     const ticket = readTicket(call.headers.cookie, frontend.cookieName, signer);
     // Only who has no session cookie at all is a guest: a session that is lost or unreadable never becomes one (DT8).
-    const isGuest = ticket.kind === 'none' && api.token === 'user-or-client' && rules.length === 0;
+    const isGuest = ticket.kind === 'none' && takesGuests(api, rules);
     if (ticket.kind !== 'valid' && !isGuest) {
       return {
         kind: 'refused',

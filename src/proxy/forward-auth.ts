@@ -12,9 +12,9 @@ import {
   problem,
   RouteUnknown,
 } from '../http/errors.ts';
-import { targetFault } from '../http/request-path.ts';
+import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import { buildAuthorize } from './authorize.ts';
-import { allMethods, clearedCookie, loggable, pathBelow, queryOf } from './plugin.ts';
+import { allMethods, clearedCookie, loggable } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';
 
@@ -151,10 +151,4 @@ function originalRequest(
   if (targetFault(target) !== undefined || /^[^?]*%(3f|23)/i.test(target)) throw problem(PathNotCanonical);
   if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
   return { method: method as string, target };
-}
-
-/** Is the path of a target this one, or below it? Literally and on whole segments. */
-function isBelow(target: string, prefix: string): boolean {
-  const next = target.charAt(prefix.length);
-  return target.startsWith(prefix) && (next === '' || next === '/' || next === '?');
 }

@@ -3,6 +3,7 @@ import type { FastifyInstance, HTTPMethods } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
+import { pathBelow, queryOf } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { buildForwardHandler } from './api-handler.ts';
 import { type Admitted, buildAuthorize, buildReview, type Caller } from './authorize.ts';
@@ -83,18 +84,6 @@ export async function proxyPlugin(
     replyOptions: { retryDelay: () => null },
     handler: handler as never,
   });
-}
-
-/** What is left of a request target below the API's prefix, without the query. */
-export function pathBelow(prefix: string, target: string): string {
-  const queryAt = target.indexOf('?');
-  return target.slice(prefix.length, queryAt === -1 ? undefined : queryAt);
-}
-
-/** The query of a request target, without the question mark. */
-export function queryOf(target: string): string {
-  const queryAt = target.indexOf('?');
-  return queryAt === -1 ? '' : target.slice(queryAt + 1);
 }
 
 export function loggable(caller: Caller): { caller: string; issuer?: string; subject?: string } {

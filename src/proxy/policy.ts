@@ -12,6 +12,16 @@ export type Verdict =
 /** What is judged: the claims, and how and when (epoch seconds) the user authenticated. */
 export type Subject = Pick<Identity, 'claims' | 'acr' | 'authTime'>;
 
+/** No session is asked for: nothing could be sent on its behalf (PO3). */
+export function isPublic({ token }: Api, rules: RequireConfig[]): boolean {
+  return token === 'none' && rules.length === 0;
+}
+
+/** Whoever is not logged in may call too, as a guest of the application. */
+export function takesGuests({ token }: Api, rules: RequireConfig[]): boolean {
+  return token === 'user-or-client' && rules.length === 0;
+}
+
 /** The rules of an API for one request: its own, and those of every route below it that matches. All must hold. */
 export function buildRules(api: Api): (method: string, path: string) => RequireConfig[] {
   const own = api.require === undefined ? [] : [api.require];

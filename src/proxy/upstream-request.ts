@@ -1,0 +1,43 @@
+import type { Api, Frontend } from '../config/config.ts';
+import type { AttachedToken } from '../tokens/token-set.ts';
+import { buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+
+/** A request as it arrived, as far as its headers for the upstream depend on it. */
+export interface Arrived {
+  /** Names and values in turn. */
+  rawHeaders: string[];
+  via: string | undefined;
+  /** Of the browser. */
+  ip: string;
+  id: string;
+  hasBody: boolean;
+}
+
+/** The headers of an API’s requests, flat: what may pass of the browser’s, and ours. */
+export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string) {
+  const extra = buildExtraHeaders(api.forwardHeaders);
+  const scheme = frontend.isSecure ? 'https' : 'http';
+  const idTokenHeader = api.idTokenHeader ?? 'id-token';
+  return (
+    { rawHeaders, via, ip, id, hasBody }: Arrived,
+    token: Pick<AttachedToken, 'accessToken' | 'idToken'> | undefined,
+  ): string[] =>
+    buildUpstreamHeaders(rawHeaders, {
+      extra,
+      hasBody,
+      replaced: {
+        authorization: token === undefined ? undefined : `Bearer ${token.accessToken.reveal()}`,
+        [idTokenHeader]: token?.idToken?.reveal(),
+        'x-forwarded-for': ip,
+        'x-forwarded-host': frontend.host,
+        'x-forwarded-proto': scheme,
+        'x-request-id': id,
+        via: `${via === undefined ? '' : `${via}, `}1.1 ${pseudonym}`,
+      },
+    });
+}
+
+/** The path that the upstream gets, for what is below the API’s own. No path is no request target. */
+export function upstreamPath({ rewritePath }: Api, below: string): string {
+  return `${rewritePath === '/' ? '' : rewritePath}${below}` || '/';
+}

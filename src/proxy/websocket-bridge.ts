@@ -43,8 +43,8 @@ export interface Bridge {
 
 /** Bytes that wait to be sent: with more, the other side is not read from; with less, it is again. */
 const [mostWaiting, fewWaiting] = [64 * 1024, 16 * 1024];
-/** Pings and pongs that a side may send at once, and how many more in each second. */
-const [mostControls, controlsPerSecond] = [100, 10];
+/** Pings and pongs that a side may send at once, and how many more in each second. ws cuts the connection at 60. */
+const [mostControls, controlsPerSecond] = [50, 10];
 /** A side that said nothing between two of our pings is gone. Milliseconds. */
 const longestPingInterval = 30_000;
 /** Browsers that are told to go are told over this time, so that they do not all come back at once. Milliseconds. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, expect, it } from 'vitest';
-import { createGate, logOut } from '../support/api-calls.ts';
+import { createGate, forceRefresh, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type Respond, serverSentEvents } from '../support/echo-upstream/answers.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
@@ -99,4 +99,20 @@ it('SSE of an API is cut by every other kind of logout too', async () => {
     await end(browser, sid);
     expect(await stream.ended, kind).toBe('aborted');
   }
+});
+
+it('SSE of an API is cut when the roles that opened it are taken away, and goes on while they are enough', async () => {
+  world = await startWorld({
+    replicas: 2,
+    config: (data) => Object.assign(data.apis.orders, { require: { roles: ['clerk'] } }),
+  });
+  world.upstream.respond = tick;
+  const browser = await world.loggedIn('alice', { roles: ['clerk', 'admin'] });
+  const stream = await openTicks(onReplica(1, browser));
+  world.provider.faults.refreshIdToken = [{ claims: { roles: ['clerk'] } }, { claims: { roles: ['reader'] } }];
+  await forceRefresh(browser);
+  const before = stream.receivedBytes();
+  await until(() => stream.receivedBytes() > before + 100, { message: 'more ticks' });
+  await forceRefresh(browser);
+  expect(await stream.ended).toBe('aborted');
 });

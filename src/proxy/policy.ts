@@ -34,7 +34,7 @@ export type Route = Api['routes'][number];
 
 /**
  * Finds the routes of an API that a request is about; undefined when there are none. A rule too many is an error that
- * somebody sees, a rule too few is a hole: the path is compared in every way in which an upstream may read it.
+ * somebody sees, a rule too few is a hole: the path is compared as the most forgiving upstream may read it.
  */
 export function buildRoutes(api: Api): ((method: string, path: string) => Route[]) | undefined {
   if (api.routes.length === 0) return undefined;
@@ -44,13 +44,13 @@ export function buildRoutes(api: Api): ((method: string, path: string) => Route[
     methods: route.methods === undefined ? undefined : new Set<string>(route.methods),
   }));
   return (method, path) => {
-    const readings = readPath(path);
+    const given = path.slice(1).split('/').map(plainSegment);
     const asked = method === 'HEAD' ? 'GET' : method;
     return routes
       .filter(
         ({ methods, segments }) =>
           (methods === undefined || methods.has(asked) || methods.has(method)) &&
-          readings.some((reading) => segments.every((wanted, index) => matches(wanted, reading[index]))),
+          segments.every((wanted, index) => matches(wanted, given[index])),
       )
       .map(({ route }) => route);
   };
@@ -62,20 +62,12 @@ function matches(wanted: string, segment: string | undefined): boolean {
   return wanted === '*' || wanted === segment || wanted === segment.replace(/\.[a-z]{1,5}$/, '');
 }
 
-/** /;x/admin is /admin to whoever cuts parameters off and then joins slashes, and has three segments to others. */
-function readPath(path: string): string[][] {
-  const raw = path.slice(1).split('/');
-  const plain = raw.map(plainSegment);
-  if (!plain.includes('')) return [plain];
-  return [plain.map((segment, index) => segment || (raw[index] ?? '')), plain.filter((segment) => segment !== '')];
-}
-
 /** /%61dmin, /Admin, /admin;v=1 and /admin. are /admin to many. The request guard saw to the rest. */
 function plainSegment(segment: string): string {
   const [name = ''] = decode(segment).split(';');
   let end = name.length;
   while (end > 0 && (name[end - 1] === '.' || name[end - 1] === ' ')) end--;
-  return name.slice(0, end).toLowerCase();
+  return name.slice(0, end).toLowerCase() || segment;
 }
 
 function decode(segment: string): string {

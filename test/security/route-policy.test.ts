@@ -56,10 +56,6 @@ describe.each(Object.entries(apis))('an API %s (token: %s)', (name, token) => {
     '/admin%2e',
     '/admin.json',
     '/admin.json/x',
-    '/;x/admin',
-    '/;/admin',
-    '/%3b/admin/x',
-    '/;a;b/;c/admin',
   ];
   it.each(spellings)('T79 T81 protects %s', async (spelling) => {
     const target = `/api/${name}${spelling}`;
@@ -73,14 +69,21 @@ describe.each(Object.entries(apis))('an API %s (token: %s)', (name, token) => {
     expect(world.upstream.requests.map((request) => request.target)).toEqual([spelling]);
   });
 
-  it.each(['/x/../admin', '/admin/..', '//admin', '/%2e/admin', '/admin%2fx', '/x\\admin', '/%2561dmin'])(
-    'T79 refuses %s',
-    async (spelling) => {
-      const head = world.head(`/api/${name}${spelling}`);
-      expect((await rawRequest(world.port, head)).status).toBe(400);
-      expect(world.upstream.requests).toEqual([]);
-    },
-  );
+  it.each([
+    '/x/../admin',
+    '/admin/..',
+    '//admin',
+    '/;x/admin',
+    '/%3b/admin',
+    '/%2e/admin',
+    '/admin%2fx',
+    '/x\\admin',
+    '/%2561dmin',
+  ])('T79 refuses %s', async (spelling) => {
+    const head = world.head(`/api/${name}${spelling}`);
+    expect((await rawRequest(world.port, head)).status).toBe(400);
+    expect(world.upstream.requests).toEqual([]);
+  });
 
   it('T81 leaves other paths as the API has them', async () => {
     for (const path of ['', '/', '/administrator', '/admins', '/x/admin', '/admin-x', '/%61dmins'])

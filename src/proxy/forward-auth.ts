@@ -40,6 +40,10 @@ export async function forwardAuthPlugin(
   const { cookieName, isSecure, sameSite } = frontend;
   const ownPath = `${frontend.basePath}${endpoint}`;
   const isTrusted = buildPeerCheck(context.config.trustedProxies);
+  const { keys } = context.config.session;
+  // The proxy’s configuration is no place for what opens every session.
+  if (keys.some((serverKey) => isServerKey(serverKey, forwardAuth.key.reveal())))
+    throw new Error('forwardAuth.key: is one of session.keys too: make another with "cloakroom keygen"');
   const gates = frontend.apis.map((api) => ({
     api,
     prefix: `${frontend.basePath}${api.path}`,
@@ -60,7 +64,7 @@ export async function forwardAuthPlugin(
 
   async function answer(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { headers, log } = request;
-    const { method, target } = originalRequest(request.raw, ownPath, frontend);
+    const { method, target, isBehindOurs } = originalRequest(request.raw, ownPath, frontend);
     const gate = gates.find(({ prefix }) => isBelow(target, prefix));
     if (gate === undefined || !gate.api.methods.includes(method as Api['methods'][number]))
       throw problem(ForwardAuthDenied);
@@ -81,6 +85,9 @@ export async function forwardAuthPlugin(
     if (token !== undefined) reply.header('authorization', `Bearer ${token.accessToken.reveal()}`);
     if (token?.idToken !== undefined && idTokenHeader !== undefined)
       reply.header(idTokenHeader, token.idToken.reveal());
+    // Envoy adds and replaces headers, but takes none away unless it is told to.
+    if (isBehindOurs)
+      reply.header('x-envoy-auth-headers-to-remove', token === undefined ? 'cookie, authorization' : 'cookie');
     return reply.send();
   }
 
@@ -134,14 +141,15 @@ function originalRequest(
   raw: IncomingMessage,
   ownPath: string,
   frontend: Frontend,
-): { method: string; target: string } {
+): { method: string; target: string; isBehindOurs: boolean } {
   const { headersDistinct: sent, url = '' } = raw;
   // The router decodes: /bff/forward%2Dauth came here too.
   if (!isBelow(url, ownPath)) throw problem(PathNotCanonical);
   const below = url.slice(ownPath.length);
   const named = namings.filter((names) => names.some((name) => sent[name] !== undefined));
   const ways = named.map((names) => names.map((name) => sent[name] ?? []));
-  if (below.startsWith('/')) ways.push([[raw.method ?? ''], [below]]);
+  const isBehindOurs = below.startsWith('/');
+  if (isBehindOurs) ways.push([[raw.method ?? ''], [below]]);
   const [[methods = [], targets = []] = []] = ways;
   const [method, target] = [methods[0], targets[0]];
   const isOneWay = ways.length === 1 && methods.length === 1 && targets.length === 1;
@@ -150,5 +158,5 @@ function originalRequest(
   // A proxy that forwards what it decoded (nginx: $uri, rewrite) would end the path there, behind /admin%3F.
   if (targetFault(target) !== undefined || /^[^?]*%(3f|23)/i.test(target)) throw problem(PathNotCanonical);
   if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
-  return { method: method as string, target };
+  return { method: method as string, target, isBehindOurs };
 }

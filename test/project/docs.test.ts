@@ -31,6 +31,7 @@ const environment = {
   CLIENT_ID: 'app',
   CLIENT_SECRET: 'a-real-one-8s7d6f',
   CLOAKROOM_KEY: key,
+  FORWARD_AUTH_KEY: randomBytes(32).toString('base64url'),
 };
 
 /** Other programs' YAML has none of these keys. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { assertNoSecrets } from '../support/canary.ts';
 import { startFrontends } from '../support/frontends.ts';
+import { startCloakroom, writeConfig } from '../support/process.ts';
 import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 import { type RawResult, rawRequest } from '../support/raw-client.ts';
 import { headerValues } from '../support/raw-response.ts';
@@ -160,6 +161,21 @@ describe('who may ask', () => {
     await other.stop();
   });
 
+  it('does not start with a server key as its key', async () => {
+    const config = await writeConfig({
+      publicUrl: 'http://localhost:1',
+      authorizationServer: { issuer: 'http://localhost:2', clientId: 'app', clientSecret: 'k3Jx-9aLq_0pZr' },
+      session: { keys: [key] },
+      trustedProxies: ['127.0.0.1'],
+      forwardAuth: { key },
+    });
+    const started = startCloakroom('start', '--config', config.file);
+    expect(await started.ended).toBe(1);
+    expect(started.stderr()).toContain('is one of session.keys too: make another');
+    expect(started.stderr() + started.stdout()).not.toContain(key);
+    await config.remove();
+  });
+
   it('serves forwardAuth.hosts for this path alone', async () => {
     const internal = { host: 'Cloakroom.internal:8080' };
     expect((await ask([withKey, ...traefik('/api/orders/7')], internal)).status).toBe(200);
@@ -311,7 +327,13 @@ describe('Envoy: the original method and the path behind ours', () => {
     ask(lines, { target: `/bff/forward-auth${path}`, method });
 
   it('decides by both', async () => {
-    expect(tokenOf(await below('/api/orders/7?key=theirs'))).toHaveLength(1);
+    const removed = ({ headers }: RawResult) => headerValues(headers, 'x-envoy-auth-headers-to-remove');
+    const admitted = await below('/api/orders/7?key=theirs');
+    expect(tokenOf(admitted)).toHaveLength(1);
+    expect(removed(admitted)).toEqual(['cookie']);
+    const open = await below('/api/public/7');
+    expect([open.status, tokenOf(open), removed(open)]).toEqual([200, [], ['cookie, authorization']]);
+    expect(removed(await ask([withKey, ...nginx('/api/public/7')]))).toEqual([]);
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'HEAD'])
       expect((await below('/api/orders/7', method)).status, method).toBe(200);
     expectRefused(await below('/api/read/7', 'POST'), 403, 'BFF_FORWARD_AUTH_DENIED');

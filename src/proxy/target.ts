@@ -69,7 +69,6 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
   });
   const line = createLine(limits.connections, limits.queue);
   const labels = { ...apiLabels, target: name };
-  const counters = new Map<TargetOutcome, { inc(): void }>();
   const breaker = createBreaker({
     ...rules,
     onChange(isOpen) {
@@ -114,14 +113,7 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
     },
     failed: breaker.failed,
     abandoned: breaker.abandoned,
-    count(outcome) {
-      let counter = counters.get(outcome);
-      if (counter === undefined) {
-        counter = metrics.upstreams.labels({ ...labels, outcome });
-        counters.set(outcome, counter);
-      }
-      counter.inc();
-    },
+    count: (outcome) => metrics.upstreams.inc({ ...labels, outcome }),
     connect: () => openConnection(connector, url),
     async close() {
       await health?.stop();

@@ -53,6 +53,7 @@ async function waitInLine(options: ForwardOptions, target: Target): Promise<'ent
   const outcome = await target.line.wait(response, Math.min(headersTimeout, totalTimeout ?? headersTimeout));
   switch (outcome) {
     case 'left':
+      target.count('left-by-browser');
       return outcome;
     case 'entered':
       if (target.isUp) return outcome;

@@ -34,6 +34,15 @@ const environment = {
   FORWARD_AUTH_KEY: randomBytes(32).toString('base64url'),
 };
 
+/** As GitHub makes them: lower case, no punctuation, a hyphen for each space. */
+const anchorsOf = (page: string) =>
+  [...read(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\p{M}_ -]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
 /** Other programs' YAML has none of these keys. */
 const isOurs = (text: string) => Object.keys(parse(text)).some((name) => name in configSchema.shape);
 
@@ -59,6 +68,15 @@ describe.each(pages)('%s', (page) => {
   it('links to files that exist', () => {
     const links = [...read(page).matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)].map((match) => match[1] as string);
     expect(links.filter((link) => !existsSync(resolve(root, dirname(page), link)))).toEqual([]);
+  });
+
+  it('links to headings that exist', () => {
+    const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)].map(([, file = '', anchor]) => ({
+      target: file === '' ? page : join(dirname(page), file),
+      anchor,
+    }));
+    const broken = links.filter(({ target, anchor }) => !anchorsOf(target).includes(anchor ?? ''));
+    expect(broken).toEqual([]);
   });
 
   it('names npm scripts that exist', () => {

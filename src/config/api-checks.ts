@@ -111,11 +111,13 @@ export function checkStrength(
         message: `has none of ${name}: no login satisfies both, add one there`,
       });
   };
-  for (const [name, { require: own, routes }] of Object.entries(apis)) {
-    check(own?.acr, server.acrValues, [name, 'require', 'acr'], 'authorizationServer.acrValues');
+  for (const [name, { accept, require: own, routes }] of Object.entries(apis)) {
+    // Who brings a token has logged in elsewhere.
+    const login = accept.includes('session') ? server.acrValues : [];
+    check(own?.acr, login, [name, 'require', 'acr'], 'authorizationServer.acrValues');
     routes.forEach(({ require: { acr } }, index) => {
       const where = [name, 'routes', index, 'require', 'acr'];
-      check(acr, server.acrValues, where, 'authorizationServer.acrValues');
+      check(acr, login, where, 'authorizationServer.acrValues');
       check(acr, own?.acr, where, 'the API’s own require.acr');
     });
   }

@@ -15,7 +15,9 @@ const require_ = z.strictObject({
     .array(z.string().min(1))
     .min(1)
     .optional()
-    .meta({ description: 'The session’s `roles` claim must be an array with one of these.' }),
+    .meta({
+      description: 'The `roles` claim (of the session, or of a caller’s own token) must be an array with one of these.',
+    }),
   scopes: z
     .array(z.string().min(1))
     .min(1)
@@ -117,7 +119,9 @@ export const api = z.strictObject({
       description:
         'Who may call: a browser with its session, a program that brings an access token of one of the `bearerIssuers`, or both. Never both in one request.',
     }),
-  require: require_.optional().meta({ description: 'What the session must have; otherwise 403.' }),
+  require: require_
+    .optional()
+    .meta({ description: 'What the session, or a caller’s own token, must have; otherwise 403.' }),
   routes: z
     .array(route)
     .prefault([])

@@ -18,7 +18,7 @@ const introspection = z.strictObject({
 /** An issuer whose access tokens callers may bring themselves. */
 export const bearerIssuer = z.strictObject({
   issuer: url(
-    'The `iss` of its tokens, exactly. Its metadata is read there unless that is not needed.',
+    'The `iss` of its tokens, to the letter. Its metadata is read from there, unless `jwksUri` or `introspection.endpoint` says all that is needed.',
     'https://id.example.com',
   ),
   audiences: z

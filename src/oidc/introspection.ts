@@ -30,15 +30,13 @@ export function createIntrospection(
     const askedAt = nowMs();
     // openid-client refuses an `active` that is not a boolean.
     const answer = await oidc.tokenIntrospection(await configuration(), token, { token_type_hint: 'access_token' });
-    if (answer.active !== true) {
-      active.delete(key);
+    if (!answer.active) {
       inactive.set(key, { kind: 'inactive' }, askedAt + cacheMs);
       return { kind: 'inactive' };
     }
     const claims: Claims = { exp: Math.floor(askedAt / 1000) + longestLife, ...answer };
     const found: Introspected = { kind: 'active', claims };
     const end = Math.min(askedAt + cacheMs, typeof claims.exp === 'number' ? claims.exp * 1000 : 0);
-    inactive.delete(key);
     if (JSON.stringify(claims).length <= longestKept) active.set(key, found, end);
     return found;
   };
@@ -72,6 +70,5 @@ function createAnswers() {
       if (entries.size >= mostEntries && oldest !== undefined) entries.delete(oldest);
       entries.set(key, { answer, until });
     },
-    delete: (key: string) => entries.delete(key),
   };
 }

@@ -56,8 +56,9 @@ export type Admission = Admitted | { kind: 'refused'; problem: Problem; clearCoo
 export type Authorize = (call: Call) => Promise<Admission>;
 
 /**
- * Decides about the calls of one API, from its configuration alone: a token of the caller's own where the API accepts
- * one, else cookie, CSRF, session, token, policy, in this order. Store trouble is thrown as it is (503), never taken for "nobody is logged in".
+ * Decides about the calls of one API, from its configuration alone: by the caller's own token where the API accepts one
+ * and there is one; else cookie, CSRF, session, token, policy, in this order. Store trouble is thrown as it is (503),
+ * never taken for "nobody is logged in".
  */
 export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
   const { frontend, signer, sessions, accessTokens } = context;

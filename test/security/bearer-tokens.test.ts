@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type BearerWorld, startBearerWorld } from '../support/bearer-world.ts';
 import { reply } from '../support/echo-upstream/answers.ts';
 import type { AccessTokenOptions } from '../support/evil-provider/access-token.ts';
+import { rawRequest } from '../support/raw-client.ts';
 import { until } from '../support/wait.ts';
 
 // BV2, BV6, DT1: what a JWT must be to be an access token for this API. Two issuers with keys of their own.
@@ -330,10 +331,25 @@ describe('an event stream', () => {
     world.upstream.respond = reply({ headers: [['Content-Type', 'text/event-stream']], body: events() });
     // Timers are real, also where the clock is not.
     const token = world.mobile.accessToken({ claims: { exp: now() + 1 } });
-    const called = await world.call(token);
+    const head = `GET /api/both/1 HTTP/1.1\r\nHost: localhost:${world.port}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+    const stream = await rawRequest(world.port, head, { untilClose: true, timeoutMs: 15_000 });
     close();
-    expect(called).toMatchObject({ status: 200 });
-    expect(called.body).toContain('data: one');
+    expect(stream).toMatchObject({ status: 200, closed: true });
+    expect(stream.text).toContain('data: one');
     await until(() => world.upstream.active === 0);
   });
+
+  it('does not keep the process from stopping', async () => {
+    const own = await startBearerWorld();
+    own.upstream.respond = reply({ headers: [['Content-Type', 'text/event-stream']], body: forever() });
+    const called = own.call(own.mobile.accessToken());
+    await until(() => own.upstream.active === 1);
+    await own.stop();
+    await called;
+  });
 });
+
+async function* forever() {
+  yield 'data: one\n\n';
+  await new Promise(() => undefined);
+}

@@ -138,6 +138,16 @@ describe('bearer callers in the configuration', () => {
       expect(problemsOf(change)).toEqual([]);
   });
 
+  it('compares rules about acr with the login only where sessions are accepted', () => {
+    const change = (accept: string[]) =>
+      bearer((data) => {
+        data.authorizationServer.acrValues = ['silver'];
+        Object.assign(data.apis.orders, { accept, require: { acr: ['gold'] } });
+      });
+    expect(problemsOf(change(['session', 'bearer'])).join()).toContain('authorizationServer.acrValues');
+    expect(problemsOf(change(['bearer']))).toEqual([]);
+  });
+
   it('asks the login for no resource of an API that only programs call', () => {
     const resource = 'https://api.example.com';
     expect(configOf(orders({ resource })).frontends[0]?.loginResources).toEqual([resource]);

@@ -331,8 +331,7 @@ describe('an event stream', () => {
     world.upstream.respond = reply({ headers: [['Content-Type', 'text/event-stream']], body: events() });
     // Timers are real, also where the clock is not.
     const token = world.mobile.accessToken({ claims: { exp: now() + 1 } });
-    const head = `GET /api/both/1 HTTP/1.1\r\nHost: localhost:${world.port}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
-    const stream = await rawRequest(world.port, head, { untilClose: true, timeoutMs: 15_000 });
+    const stream = await openStream(world, token);
     close();
     expect(stream).toMatchObject({ status: 200, closed: true });
     expect(stream.text).toContain('data: one');
@@ -342,12 +341,18 @@ describe('an event stream', () => {
   it('does not keep the process from stopping', async () => {
     const own = await startBearerWorld();
     own.upstream.respond = reply({ headers: [['Content-Type', 'text/event-stream']], body: forever() });
-    const called = own.call(own.mobile.accessToken());
+    const stream = openStream(own, own.mobile.accessToken(), 60_000);
     await until(() => own.upstream.active === 1);
     await own.stop();
-    await called;
+    expect(await stream).toMatchObject({ status: 200, closed: true });
   });
 });
+
+/** Reads until the other side ends the connection. */
+function openStream({ port }: BearerWorld, token: string, timeoutMs = 15_000) {
+  const head = `GET /api/both/1 HTTP/1.1\r\nHost: localhost:${port}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+  return rawRequest(port, head, { untilClose: true, timeoutMs });
+}
 
 async function* forever() {
   yield 'data: one\n\n';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import type { Writable } from 'node:stream';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
+import type { DestinationStream } from 'pino';
 import type { Config } from './config/config.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
@@ -15,9 +15,10 @@ import { splitAbsoluteForm } from './http/request-path.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
-import { acceptRequestId, loggerOptions } from './ops/logging.ts';
+import { acceptRequestId, createRequestIds, loggerOptions } from './ops/logging.ts';
 import { createMetrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
+import { createRequestLogger } from './ops/request-logger.ts';
 import { buildForwardAuthHosts, forwardAuthPlugin } from './proxy/forward-auth.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
 import { createSessionChannel } from './session/events.ts';
@@ -26,7 +27,7 @@ import { createStreams } from './session/streams.ts';
 
 export interface AppOptions {
   /** Where log lines go; standard output by default. */
-  logStream?: Writable;
+  logStream?: DestinationStream;
   /** Epoch milliseconds. */
   nowMs?: () => number;
   withProcessMetrics?: boolean;
@@ -130,14 +131,16 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
   if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));
 }
 
-function createServer(config: Config, logStream: Writable | undefined): FastifyInstance {
+function createServer(config: Config, logStream: DestinationStream | undefined): FastifyInstance {
+  const newRequestId = createRequestIds();
   const forwardAuthHost = buildForwardAuthHosts(config.frontends);
   const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
   const server = fastify({
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
     logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
     trustProxy: config.trustedProxies.length === 0 ? false : config.trustedProxies,
-    genReqId: (request) => acceptRequestId(request) ?? randomBytes(12).toString('base64url'),
+    childLoggerFactory: createRequestLogger,
+    genReqId: (request) => acceptRequestId(request) ?? newRequestId(),
     // Absolute-form targets: the authority replaces Host, and then nothing more is different about them (PX10).
     rewriteUrl(request) {
       const split = splitAbsoluteForm(request.url ?? '/');

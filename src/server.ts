@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import closeWithGrace from 'close-with-grace';
 import { createApp } from './app.ts';
 import { formatProblem, loadConfig } from './config/load.ts';
+import { openLogStream } from './ops/logging.ts';
 
 /** The process: configuration → app → listen → drain. The only file that exits. */
 export async function startServer(configFile: string): Promise<void> {
@@ -11,8 +12,8 @@ export async function startServer(configFile: string): Promise<void> {
     process.exit(1);
   }
   const { config, warnings } = loaded;
-  const app = await createApp(config, { withProcessMetrics: true }).catch((error: unknown) =>
-    giveUp(configFile, error),
+  const app = await createApp(config, { withProcessMetrics: true, logStream: openLogStream() }).catch(
+    (error: unknown) => giveUp(configFile, error),
   );
   for (const warning of warnings) app.server.log.warn({ setting: warning }, 'configuration warning');
   await app.ops.listen(config.ops).catch((error: unknown) => giveUp(`${configFile} ops`, error));

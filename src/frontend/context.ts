@@ -1,4 +1,4 @@
-import { Signer } from '@fastify/cookie';
+import type { Signer } from '@fastify/cookie';
 import type { FastifyBaseLogger } from 'fastify';
 import type { Config, Frontend } from '../config/config.ts';
 import { buildKeyRing, hashId, type KeyRing } from '../crypto/keys.ts';
@@ -9,6 +9,7 @@ import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
 import type { SessionStore } from '../session/store.ts';
 import type { Streams } from '../session/streams.ts';
+import { createSigner } from '../session/ticket.ts';
 import { type AccessTokenSource, createAccessTokenSource } from '../tokens/access-token.ts';
 import { createRefreshCoordinator, type RefreshCoordinator } from '../tokens/refresh-coordinator.ts';
 import type { TokenDefaults } from '../tokens/token-set.ts';
@@ -105,8 +106,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     ...shared,
     frontend,
     keys,
-    // @fastify/cookie's types know only strings; it takes Buffers, as HMAC does.
-    signer: new Signer(keys.signing as unknown as string[], 'sha256'),
+    signer: createSigner(keys.signing, entries),
     sessions,
     server,
     bearer: createBearerVerifier(frontend.bearerIssuers, { nowMs, log }),

@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import type { LoggerOptions } from 'pino';
+import { destination, type LoggerOptions } from 'pino';
 
 /**
  * What a log line may say about an error: its class, code, and the functions it passed. Messages of foreign errors
@@ -38,6 +39,24 @@ export function loggerOptions(level: string): LoggerOptions {
   };
 }
 
+/** Lines wait for company, but no longer than this: one write for many of them. Milliseconds. */
+const flushEveryMs = 100;
+
+/** Standard output, written in batches. What is left goes out when the process exits. */
+export function openLogStream(): ReturnType<typeof destination> {
+  const stream = destination({ dest: 1, sync: false, minLength: 8 * 1024 });
+  const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
+  process.once('exit', () => {
+    clearInterval(timer);
+    try {
+      stream.flushSync();
+    } catch {
+      // Nobody reads any more; there is nowhere left to say so.
+    }
+  });
+  return stream;
+}
+
 /** The path of a target without its query: codes and states travel there (OP2). Long ones are cut. */
 export function loggablePath(target: string): string {
   const queryAt = target.indexOf('?');
@@ -48,4 +67,11 @@ export function loggablePath(target: string): string {
 export function acceptRequestId(request: IncomingMessage): string | undefined {
   const id = request.headers['x-request-id'];
   return typeof id === 'string' && /^[A-Za-z0-9_-]{8,64}$/.test(id) && isIP(id) === 0 ? id : undefined;
+}
+
+/** Request ids of this process: unique everywhere, cheap, and secret to nobody. */
+export function createRequestIds(): () => string {
+  const process = randomBytes(9).toString('base64url');
+  let count = 0;
+  return () => `${process}-${(count++).toString(36)}`;
 }

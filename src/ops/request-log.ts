@@ -9,36 +9,58 @@ declare module 'fastify' {
   }
 }
 
+/** What the lines and metrics of a route have in common. */
+interface RouteLabels {
+  frontend: string;
+  api: string;
+  /** By the first digit of the status. */
+  observers: (Observer | undefined)[];
+}
+
+interface Observer {
+  observe(seconds: number): void;
+}
+
 /** One line and one observation for every finished request. Paths without query; never a header or body. */
 export function registerRequestLog(server: FastifyInstance, metrics: Metrics, isOn: boolean): void {
+  const { log } = server;
+  const labels = new WeakMap<object, RouteLabels>();
+  const labelsOf = (request: FastifyRequest): RouteLabels => {
+    const { config } = request.routeOptions;
+    let found = labels.get(config);
+    if (found === undefined) {
+      const { frontend = 'none', api, kind } = config;
+      found = { frontend, api: api ?? kind ?? 'none', observers: [] };
+      labels.set(config, found);
+    }
+    return found;
+  };
+  const observerOf = ({ frontend, api, observers }: RouteLabels, status: number): Observer => {
+    const digit = Math.floor(status / 100);
+    observers[digit] ??= metrics.requests.labels({ frontend, api, status: `${digit}xx` });
+    return observers[digit];
+  };
+
   server.decorateRequest('loggedCaller', undefined);
   server.addHook('onResponse', (request, reply, done) => {
-    const { frontend = 'none', api } = labelsOf(request);
+    const route = labelsOf(request);
     const status = reply.raw.statusCode;
     const seconds = reply.elapsedTime / 1000;
-    metrics.requests.observe({ frontend, api, status: `${Math.floor(status / 100)}xx` }, seconds);
+    observerOf(route, status).observe(seconds);
     if (isOn) {
-      const path = loggablePath(request.raw.url ?? '');
-      const isComplete = reply.raw.writableFinished;
-      request.log.info(
-        {
-          method: request.method,
-          path,
-          status,
-          ms: Math.round(seconds * 1e4) / 10,
-          frontend,
-          api,
-          isComplete,
-          ...request.loggedCaller,
-        },
-        'request',
-      );
+      const { loggedCaller } = request;
+      const facts = {
+        reqId: request.id,
+        method: request.method,
+        path: loggablePath(request.raw.url ?? ''),
+        status,
+        ms: Math.round(seconds * 1e4) / 10,
+        frontend: route.frontend,
+        api: route.api,
+        isComplete: reply.raw.writableFinished,
+      };
+      log.info(loggedCaller === undefined ? facts : Object.assign(facts, loggedCaller), 'request');
     }
     done();
   });
-}
-
-function labelsOf(request: FastifyRequest): { frontend?: string; api: string } {
-  const { frontend, api, kind } = request.routeOptions.config ?? {};
-  return { ...(frontend === undefined ? {} : { frontend }), api: api ?? kind ?? 'none' };
 }

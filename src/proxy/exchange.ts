@@ -120,7 +120,8 @@ function dispatch(
       response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
       options.onHead();
       isHeadSent = true;
-      response.flushHeaders();
+      // Head and body in one write when they come together; a head that comes alone goes out alone (SSE).
+      process.nextTick(flushHead, response);
       response.on('drain', onDrain);
     },
     onResponseData(started, chunk) {
@@ -175,6 +176,10 @@ function dispatch(
   } catch (error) {
     settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
   }
+}
+
+function flushHead(response: ServerResponse): void {
+  response.flushHeaders(); // does nothing once it went out
 }
 
 function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {

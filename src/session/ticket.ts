@@ -1,4 +1,5 @@
-import type { Signer } from '@fastify/cookie';
+import { Signer } from '@fastify/cookie';
+import { LRUCache } from 'lru-cache';
 
 /** What the browser's Cookie header says about a session, before any store is asked. */
 export type Ticket =
@@ -8,6 +9,25 @@ export type Ticket =
   /** Unsigned, forged, or signed with a key that was removed. */
   | { kind: 'forged' }
   | { kind: 'valid'; sessionId: string; value: string; isOldKey: boolean };
+
+/**
+ * Signs session cookies with the first key, accepts all of them, and remembers what it verified: the same cookie comes
+ * with every call of its browser.
+ */
+export function createSigner(keys: Buffer[], remembered: number): Signer {
+  const verified = new LRUCache<string, ReturnType<Signer['unsign']>>({ max: remembered });
+  // @fastify/cookie's types know only strings; it takes Buffers, as HMAC does.
+  const signer = new Signer(keys as unknown as string[], 'sha256');
+  const unsign = signer.unsign.bind(signer);
+  signer.unsign = (value) => {
+    const known = verified.get(value);
+    if (known !== undefined) return known;
+    const result = unsign(value);
+    if (result.valid) verified.set(value, result); // what is forged must not push out what is not
+    return result;
+  };
+  return signer;
+}
 
 /**
  * Reads and verifies the session cookie without any write: an API call can't put an old session back (S1).

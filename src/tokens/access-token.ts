@@ -46,7 +46,11 @@ const mostRounds = 100;
 export function createAccessTokenSource(options: AccessTokenOptions): AccessTokenSource {
   const { frontend, coordinator, refreshAhead, log, metrics } = options;
   const application: ApplicationTokens = createApplicationTokens(options);
-  const count = (outcome: string) => metrics.accessTokens.inc({ frontend, outcome });
+  const counters = {
+    fresh: metrics.accessTokens.labels({ frontend, outcome: 'fresh' }),
+    ageing: metrics.accessTokens.labels({ frontend, outcome: 'ageing' }),
+    expired: metrics.accessTokens.labels({ frontend, outcome: 'expired' }),
+  };
 
   const answer = (session: Session, api: Api, entry: IssuedToken): AccessToken => {
     const { idToken } = api.idTokenHeader === undefined ? {} : tokensOf(session);
@@ -66,7 +70,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
       }
       const state =
         entry === undefined || 'refusedUntil' in entry ? 'expired' : tokenState(entry, session.now, refreshAhead);
-      if (round === 0) count(state);
+      if (round === 0) counters[state].inc();
       if (state !== 'expired' && entry !== undefined && !('refusedUntil' in entry)) {
         if (state === 'ageing') renewAhead(session, grant);
         return { session, entry };

@@ -20,6 +20,9 @@ import { buildHeadersFor, upstreamPath } from './upstream-request.ts';
 import type { Upstream } from './upstreams.ts';
 import type { WebSockets } from './websocket.ts';
 
+const closing = ['connection', 'close'];
+const keepAlive: string[] = [];
+
 /** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
 export function buildForwardHandler(
   context: FrontendContext,
@@ -78,12 +81,15 @@ export function buildForwardHandler(
             isPrivate: caller.kind !== 'public',
             status,
             rewriteLocation,
-            replaced: {
-              'x-request-id': request.id,
-              'x-content-type-options': 'nosniff',
-              'cross-origin-resource-policy': 'same-origin',
-              connection: isDraining() ? 'close' : undefined,
-            },
+            replaced: [
+              'x-request-id',
+              request.id,
+              'x-content-type-options',
+              'nosniff',
+              'cross-origin-resource-policy',
+              'same-origin',
+              ...(isDraining() ? closing : keepAlive),
+            ],
           });
           if (isEventStream(built)) bindToCaller(context, caller, reviewOf(request.method, target), reply.raw);
           return built;

@@ -92,7 +92,7 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
     if (csrf !== undefined) return { kind: 'refused', problem: csrf };
     if (ticket.kind !== 'valid') return attach(await accessTokens.ofApplication(api), () => ({ kind: 'guest' }));
 
-    const session = await sessions.use(ticket.sessionId);
+    const session = sessions.remembered(ticket.sessionId) ?? (await sessions.use(ticket.sessionId));
     // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
     if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
 
@@ -129,9 +129,11 @@ async function admit(
   rules: RequireConfig[],
   session: Session,
 ): Promise<Admission> {
+  const token = api.token === 'none' ? undefined : context.accessTokens.atHand(session, api);
+  const caller = { kind: 'session', session } as const;
   const admission: Admission =
-    api.token === 'none'
-      ? { kind: 'admitted', caller: { kind: 'session', session } }
+    token !== undefined || api.token === 'none'
+      ? { kind: 'admitted', caller, ...(token === undefined ? {} : { token }) }
       : attach(await context.accessTokens.get(session, api), (now) => ({ kind: 'session', session: now ?? session }));
   // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
   return admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, log, rules, admission) : admission;

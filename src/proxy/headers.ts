@@ -106,14 +106,15 @@ const neverByWildcard =
   /^(authorization|cookie|host$|connection|content-length|expect|te$|trailer|transfer-|upgrade|via$|forwarded|dpop|x-forwarded|x-original|x-real|x-http-method|x-request-id|x-csrf|proxy-|access-control-|sec-|set-cookie|x-powered-by)/;
 
 function isExtra(name: string, { names, prefixes }: ExtraHeaders): boolean {
+  if (names.size === 0 && prefixes.length === 0) return false;
   return names.has(name) || (prefixes.some((prefix) => name.startsWith(prefix)) && !neverByWildcard.test(name));
 }
 
 export interface UpstreamHeaderOptions {
   extra: ExtraHeaders;
   hasBody: boolean;
-  /** Set by us whatever the browser sent. */
-  replaced: Record<string, string | undefined>;
+  /** Set by us whatever the browser sent: names and values, flat. */
+  replaced: string[];
 }
 
 /** The request headers for an upstream, flat, from Node's raw list. */
@@ -129,19 +130,19 @@ export function buildUpstreamHeaders(raw: string[], { extra, hasBody, replaced }
     headers.push(name, raw[index + 1] as string);
   }
   // Ours come last and are not in the lists above, so nothing that the browser names can strip or double them (PX4).
-  for (const name of Object.keys(replaced)) {
-    const value = replaced[name];
-    if (value !== undefined) headers.push(name, value);
-  }
+  for (const item of replaced) headers.push(item);
   return headers;
 }
 
 /** Header names that a `Connection` header makes hop-by-hop (RFC 9110 §7.6.1). */
-function connectionOptions(raw: string[]): Set<string> | undefined {
+function connectionOptions(raw: (Buffer | string)[]): Set<string> | undefined {
   let named: Set<string> | undefined;
   for (let index = 0; index < raw.length; index += 2) {
-    if ((raw[index] as string).toLowerCase() !== 'connection') continue;
-    for (const option of (raw[index + 1] as string).toLowerCase().split(',')) {
+    const item = raw[index] as Buffer | string;
+    if (item.length !== 'connection'.length || text(item).toLowerCase() !== 'connection') continue;
+    const value = text(raw[index + 1] as Buffer | string).toLowerCase();
+    if (value === 'keep-alive' || value === 'close') continue; // as nearly always
+    for (const option of value.split(',')) {
       const name = option.trim();
       if (name === '' || name === 'keep-alive' || name === 'close') continue;
       named ??= new Set();
@@ -159,28 +160,25 @@ export interface BrowserHeaderOptions {
   status: number;
   /** Turns a Location that points at the upstream into one that browsers can follow. */
   rewriteLocation: (location: string) => string;
-  replaced: Record<string, string | undefined>;
+  /** Ours, flat. */
+  replaced: string[];
 }
 
 /** The response headers for the browser, flat, from undici's raw list. Cookies never cross: one could replace ours (S7). */
 export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHeaderOptions): string[] {
-  const lines = raw.map((item) => (typeof item === 'string' ? item : item.toString('latin1')));
-  const connectionNamed = connectionOptions(lines);
+  const connectionNamed = connectionOptions(raw);
   const headers: string[] = [];
-  for (let index = 0; index < lines.length; index += 2) {
-    const name = (lines[index] as string).toLowerCase();
-    const value = lines[index + 1] as string;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = text(raw[index] as Buffer | string).toLowerCase();
     if (!responseHeaders.has(name) && !isExtra(name, options.extra) && !(options.cache && cachingHeaders.has(name)))
       continue;
     if (connectionNamed?.has(name) === true) continue;
+    const value = text(raw[index + 1] as Buffer | string);
     if (name === 'www-authenticate' && !isTokenChallenge(value)) continue;
     if (name === 'content-length' && options.status === 204) continue; // RFC 9110 §8.6
     headers.push(name, rewritten(name, value, options));
   }
-  for (const name of Object.keys(options.replaced)) {
-    const value = options.replaced[name];
-    if (value !== undefined) headers.push(name, value);
-  }
+  for (const item of options.replaced) headers.push(item);
   if (!options.cache) headers.push('cache-control', 'no-store');
   // An upstream's own refusal stays one, and can be told from ours (ER4).
   if (options.status === 401 || options.status === 403)
@@ -197,14 +195,18 @@ function rewritten(name: string, value: string, { isPrivate, rewriteLocation }: 
 
 /** The trailers for the browser, from undici's raw list. */
 export function buildBrowserTrailers(raw: (Buffer | string)[], extra: ExtraHeaders): [string, string][] {
-  const lines = raw.map((item) => (typeof item === 'string' ? item : item.toString('latin1')));
   const trailers: [string, string][] = [];
-  for (let index = 0; index < lines.length; index += 2) {
-    const name = (lines[index] as string).toLowerCase();
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = text(raw[index] as Buffer | string).toLowerCase();
     if (responseTrailers.has(name) || (isExtra(name, extra) && !responseHeaders.has(name)))
-      trailers.push([name, lines[index + 1] as string]);
+      trailers.push([name, text(raw[index + 1] as Buffer | string)]);
   }
   return trailers;
+}
+
+/** Node reads what it got as latin1, and so do we. */
+function text(item: Buffer | string): string {
+  return typeof item === 'string' ? item : item.toString('latin1');
 }
 
 /** Basic, Negotiate and the like would make the browser ask its user for a password (T72). */

@@ -18,23 +18,27 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
   const extra = buildExtraHeaders(api.forwardHeaders);
   const scheme = frontend.isSecure ? 'https' : 'http';
   const idTokenHeader = api.idTokenHeader ?? 'id-token';
+  const ownVia = `1.1 ${pseudonym}`;
   return (
     { rawHeaders, via, ip, id, hasBody }: Arrived,
     token: Pick<AttachedToken, 'accessToken' | 'idToken'> | undefined,
-  ): string[] =>
-    buildUpstreamHeaders(rawHeaders, {
-      extra,
-      hasBody,
-      replaced: {
-        authorization: token === undefined ? undefined : `Bearer ${token.accessToken.reveal()}`,
-        [idTokenHeader]: token?.idToken?.reveal(),
-        'x-forwarded-for': ip,
-        'x-forwarded-host': frontend.host,
-        'x-forwarded-proto': scheme,
-        'x-request-id': id,
-        via: `${via === undefined ? '' : `${via}, `}1.1 ${pseudonym}`,
-      },
-    });
+  ): string[] => {
+    const replaced = [
+      'x-forwarded-for',
+      ip,
+      'x-forwarded-host',
+      frontend.host,
+      'x-forwarded-proto',
+      scheme,
+      'x-request-id',
+      id,
+      'via',
+      via === undefined ? ownVia : `${via}, ${ownVia}`,
+    ];
+    if (token !== undefined) replaced.push('authorization', `Bearer ${token.accessToken.reveal()}`);
+    if (token?.idToken !== undefined) replaced.push(idTokenHeader, token.idToken.reveal());
+    return buildUpstreamHeaders(rawHeaders, { extra, hasBody, replaced });
+  };
 }
 
 /** The path that the upstream gets, for what is below the API’s own. No path is no request target. */

@@ -25,6 +25,8 @@ export interface SealedSessions {
   lifetimes: Lifetimes;
   /** Creates the session of a login, for `mostSeconds` at the most if the provider says so. `undefined` when the store refused (the id exists or has ended). */
   create(id: string, identity: Identity, tokens: string, mostSeconds?: number): Promise<Session | undefined>;
+  /** As `use`, if that takes no look at the store now; most calls are answered so. */
+  remembered(id: string): Session | undefined;
   /** The live session of this id, noted as used. `undefined` for unknown, ended, idle, expired or unreadable ones. */
   use(id: string): Promise<Session | undefined>;
   /** The same without noting that it was used: a check by a poll keeps nothing alive (SE8). */
@@ -173,6 +175,10 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
         frontendKey: frontend,
       });
       return created === 'created' ? peek(id) : undefined;
+    },
+    remembered(id) {
+      const session = near.fresh(near.of(id));
+      return session !== undefined && isUsable(session) && !shouldTouch(session, lifetimes) ? session : undefined;
     },
     async use(id) {
       const known = near.of(id);

@@ -17,6 +17,8 @@ import {
 } from './token-set.ts';
 
 export interface AccessTokenSource {
+  /** The token for this API if it is there and nothing has to be done about it; most calls are answered so. */
+  atHand(session: Session, api: Api): AttachedToken | undefined;
   /** A token for this API that is alive now. */
   get(session: Session, api: Api): Promise<AccessToken>;
   /** The application's own token for this API: nobody's session is in it. */
@@ -99,6 +101,14 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
   }
 
   return {
+    atHand(session, api) {
+      if (api.token === 'client' || api.idTokenHeader !== undefined) return undefined;
+      const entry = entryOf(session, grantOf(api));
+      if (entry === undefined || 'refusedUntil' in entry) return undefined;
+      if (tokenState(entry, session.now, refreshAhead) !== 'fresh') return undefined;
+      counters.fresh.inc();
+      return entry;
+    },
     async get(session, api) {
       if (api.token === 'client') {
         const token = await application.get(grantOf(api));

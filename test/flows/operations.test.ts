@@ -167,7 +167,7 @@ describe('request ids', () => {
     for (const value of odd) {
       const { id } = await send(value);
       expect(id).toHaveLength(1);
-      expect(id[0], String(value)).toMatch(/^[A-Za-z0-9_-]{16}$/);
+      expect(id[0], String(value)).toMatch(/^[A-Za-z0-9_-]{12}-[0-9a-z]+$/);
       ids.add(id[0] as string);
     }
     expect(ids.size).toBe(odd.length);

@@ -8,12 +8,20 @@ const usage = `cloakroom: a backend for frontend that keeps tokens out of browse
   cloakroom start  --config FILE   run it
   cloakroom check  --config FILE   validate the configuration without starting
   cloakroom keygen                 print a new server key for session.keys
+  cloakroom explain METHOD PATH --config FILE [--as CLAIMS.json] [--host HOST]
+                                   say what would become of a call to an API, and why; exits with 0 when it is
+                                   allowed, 1 when it is refused, 2 when the question can’t be answered
 `;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   strict: false,
-  options: { config: { type: 'string', short: 'c' }, help: { type: 'boolean', short: 'h' } },
+  options: {
+    config: { type: 'string', short: 'c' },
+    as: { type: 'string' },
+    host: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  },
 });
 // `npm start -- --config FILE` has no command: start is meant.
 const [command = values.config === undefined ? 'help' : 'start'] = positionals;
@@ -45,6 +53,31 @@ switch (values.help === true ? 'help' : command) {
   case 'keygen':
     console.log(randomBytes(32).toString('base64url'));
     break;
+  case 'explain': {
+    const [, method, target] = positionals;
+    if (file === '' || method === undefined || target === undefined)
+      fail('name the call: cloakroom explain GET /api/orders/7 --config FILE');
+    const loaded = loadConfig(file);
+    if (!loaded.ok) fail(loaded.problems.map(formatProblem).join('\n'));
+    const { explainCall, readClaims, UnclearQuestionError } = await import('./proxy/explain.ts');
+    const { as, host } = values;
+    if (as === true) fail('name the claims file: --as CLAIMS.json');
+    if (host === true) fail('name the host: --host HOST');
+    try {
+      const { isAllowed, text } = explainCall(loaded.config, {
+        method,
+        target,
+        ...(host === undefined ? {} : { host: String(host) }),
+        ...(as === undefined ? {} : { claims: readClaims(String(as)) }),
+      });
+      console.log(text);
+      process.exitCode = isAllowed ? 0 : 1;
+    } catch (error) {
+      if (!(error instanceof UnclearQuestionError)) throw error;
+      fail(error.message);
+    }
+    break;
+  }
   case 'help':
     console.log(usage);
     break;

@@ -128,7 +128,7 @@ function isMember(value: unknown, wanted: string | number | boolean): boolean {
 }
 
 /** A claim by its name, or by a path through objects such as `realm_access.roles`. */
-function claimAt(claims: Record<string, unknown>, path: string): unknown {
+export function claimAt(claims: Record<string, unknown>, path: string): unknown {
   if (Object.hasOwn(claims, path)) return claims[path];
   let value: unknown = claims;
   for (const step of path.split('.')) {

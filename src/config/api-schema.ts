@@ -11,13 +11,9 @@ const method = z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']);
 const claimRule = z.union([z.string(), z.number(), z.boolean()]);
 
 const require_ = z.strictObject({
-  roles: z
-    .array(z.string().min(1))
-    .min(1)
-    .optional()
-    .meta({
-      description: 'The `roles` claim (of the session, or of a caller’s own token) must be an array with one of these.',
-    }),
+  roles: z.array(z.string().min(1)).min(1).optional().meta({
+    description: 'The `roles` claim (of the session, or of a caller’s own token) must be an array with one of these.',
+  }),
   scopes: z
     .array(z.string().min(1))
     .min(1)

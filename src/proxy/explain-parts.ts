@@ -144,7 +144,7 @@ export function describeForwarding(
   );
   const pairs = sent.flatMap((name, index) => (index % 2 === 0 ? [[name, sent[index + 1] ?? ''] as const] : []));
   const passed = pairs.filter(([name, value]) => value === fromBrowser(name)).map(([name]) => name);
-  const added = pairs.filter(([name, value]) => value !== fromBrowser(name));
+  const added = pairs.filter(([name, value]) => value !== fromBrowser(name)).sort(([a], [b]) => (a < b ? -1 : 1));
   const query = target.slice(`${frontend.basePath}${api.path}${below}`.length);
   return [
     ['upstream', `${api.upstream.join(' or ')}, ${method} ${upstreamPath(api, below)}${query}`],

@@ -8,7 +8,8 @@ import { reply } from './echo-upstream/answers.ts';
 import { type EchoUpstream, startEchoUpstream } from './echo-upstream.ts';
 import { type Nginx, startNginx } from './nginx.ts';
 import { freePort } from './redis.ts';
-import { type ConfigData, startWorld, type World } from './world.ts';
+import { startTimedWorld } from './timed-world.ts';
+import type { ConfigData, World } from './world.ts';
 
 const examples = resolve(import.meta.dirname, '../../deploy/nginx');
 
@@ -44,8 +45,7 @@ export async function startNginxWorld(options: NginxWorldOptions = {}): Promise<
   const origin = `https://localhost:${port}`;
   const key = randomBytes(32).toString('base64url');
   const [orders, chat] = [await startEchoUpstream(), await startEchoUpstream()];
-  const world = await startWorld({
-    store: 'memory',
+  const world = await startTimedWorld({
     config(data) {
       data.publicUrl = origin;
       data.trustedProxies = ['127.0.0.2'];

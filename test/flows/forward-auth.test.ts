@@ -110,9 +110,7 @@ describe('calls that nginx forwards', () => {
     expect([forged.status, JSON.parse(forged.body)]).toMatchObject([401, { code: 'BFF_BEARER_INVALID' }]);
     expect(forged.body).not.toContain('loginUrl');
     expect((await raw('/api/orders/8', [`Authorization: ${token}`, cookieLine(alice)])).status).toBe(400);
-    expect((await raw(`/api/orders/8?access_token=${token.slice(7)}`, [cookieLine(alice), 'X-CSRF: 1'])).status).toBe(
-      400,
-    );
+    expect((await raw('/api/orders/8?access_token=x', [cookieLine(alice), 'X-CSRF: 1'])).status).toBe(400);
     expect(all.orders.requests).toHaveLength(2);
   });
 });

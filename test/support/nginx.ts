@@ -50,10 +50,10 @@ ${here(http)}
   if (isRoot)
     for (const name of ['', 'nginx.conf', 'error.log', ...folders, ...Object.keys(files)])
       await chown(join(folder, name), nobody, nobody);
-  const command = [program, '-c', join(folder, 'nginx.conf'), '-e', errorLog];
-  const started = isRoot
-    ? startProcess('setpriv', [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', ...command])
-    : startProcess(command[0] as string, command.slice(1));
+  const rights = isRoot ? [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'] : [];
+  // A test that fails half way must not leave it running: it ends with the process that started it.
+  const command = ['--pdeathsig=KILL', ...rights, program, '-c', join(folder, 'nginx.conf'), '-e', errorLog];
+  const started = startProcess('setpriv', command);
   const errors = () => readFile(errorLog, 'utf8');
   const stop = async () => {
     await started.kill();

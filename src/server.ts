@@ -1,10 +1,14 @@
+import cluster from 'node:cluster';
+import { availableParallelism } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import closeWithGrace from 'close-with-grace';
+import { pino } from 'pino';
 import { createApp } from './app.ts';
 import { formatProblem, loadConfig } from './config/load.ts';
-import { openLogStream } from './ops/logging.ts';
+import { loggerOptions, openLogStream } from './ops/logging.ts';
+import { reportReady, superviseWorkers } from './workers.ts';
 
-/** The process: configuration → app → listen → drain. The only file that exits. */
+/** The process, or the supervisor of several: configuration → app → listen → drain. The only file that exits. */
 export async function startServer(configFile: string): Promise<void> {
   const loaded = loadConfig(configFile);
   if (!loaded.ok) {
@@ -12,6 +16,12 @@ export async function startServer(configFile: string): Promise<void> {
     process.exit(1);
   }
   const { config, warnings } = loaded;
+  const count = config.workers === 'auto' ? availableParallelism() : config.workers;
+  if (count > 1 && cluster.isPrimary) {
+    const { delay, grace } = config.shutdown;
+    const log = pino(loggerOptions(config.log.level), openLogStream());
+    process.exit(await superviseWorkers(count, delay + grace, log));
+  }
   const app = await createApp(config, { withProcessMetrics: true, logStream: openLogStream() }).catch(
     (error: unknown) => giveUp(configFile, error),
   );
@@ -19,8 +29,12 @@ export async function startServer(configFile: string): Promise<void> {
   await app.ops.listen(config.ops).catch((error: unknown) => giveUp(`${configFile} ops`, error));
   await app.server.listen(config.listen).catch((error: unknown) => giveUp(`${configFile} listen`, error));
 
+  if (cluster.isWorker) reportReady();
+
   const { delay, grace } = config.shutdown;
-  closeWithGrace({ delay: delay + grace, logger: false }, async ({ err, signal }) => {
+  // Ctrl-C reaches the whole group: the supervisor alone passes it on, as SIGTERM, so that no worker hears it twice.
+  const skip = cluster.isWorker ? (['SIGINT'] as const) : [];
+  closeWithGrace({ delay: delay + grace, logger: false, skip: [...skip] }, async ({ err, signal }) => {
     if (err !== undefined) app.server.log.error({ fault: err.name }, 'stopping after an unexpected error');
     else app.server.log.info({ signal }, 'draining');
     app.startDraining();

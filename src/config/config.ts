@@ -44,7 +44,8 @@ export interface Frontend {
   files?: string;
 }
 
-export interface Config extends Pick<ConfigInput, 'listen' | 'ops' | 'trustedProxies' | 'limits' | 'log' | 'shutdown'> {
+export interface Config
+  extends Pick<ConfigInput, 'listen' | 'ops' | 'trustedProxies' | 'workers' | 'limits' | 'log' | 'shutdown'> {
   session: SessionConfig;
   tokens: TokensConfig;
   frontends: Frontend[];
@@ -71,11 +72,17 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
       'session.redis is not set: sessions live in this process, end with it and are not shared between replicas',
     );
   }
-  const { listen, ops, trustedProxies, limits, log, shutdown, tokens } = input;
+  if (input.workers !== 1 && input.session.redis === undefined) {
+    problems.push({
+      path: ['workers'],
+      message: 'needs session.redis: a session in the memory of one worker is unknown to the others',
+    });
+  }
+  const { listen, ops, trustedProxies, workers, limits, log, shutdown, tokens } = input;
   const { redis } = input.session;
   const session = redis === undefined ? input.session : { ...input.session, redis: checkRedis(redis, problems) };
   return {
-    config: { listen, ops, trustedProxies, limits, log, shutdown, session, tokens, frontends },
+    config: { listen, ops, trustedProxies, workers, limits, log, shutdown, session, tokens, frontends },
     problems,
     warnings,
   };

@@ -237,6 +237,13 @@ export const configSchema = z
       }),
     session,
     tokens: tokens.prefault({}),
+    workers: z
+      .union([z.literal('auto'), z.number().int().min(1).max(64)])
+      .prefault(1)
+      .meta({
+        description:
+          'Processes that share the listeners: `auto` is one for each core. More than one needs `session.redis`; `limits` count for each.',
+      }),
     limits: z
       .strictObject({
         requestTimeout: duration(

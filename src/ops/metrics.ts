@@ -1,4 +1,6 @@
+import cluster from 'node:cluster';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { createWorkerMetrics } from './worker-metrics.ts';
 
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -8,6 +10,7 @@ const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
  */
 export function createMetrics(options: { withProcess?: boolean } = {}) {
   const registry = new Registry();
+  const render = cluster.isWorker ? createWorkerMetrics(registry) : () => registry.metrics();
   const registers = [registry];
   if (options.withProcess === true) collectDefaultMetrics({ register: registry });
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[]) =>
@@ -95,7 +98,7 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       registers,
     }),
     contentType: registry.contentType,
-    render: () => registry.metrics(),
+    render,
   };
 }
 

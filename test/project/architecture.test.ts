@@ -25,7 +25,7 @@ const modules = new Map(
 
 /** From the top of the house down: a room may use rooms below it, and its own. */
 const floors: string[][] = [
-  ['cli.ts', 'server.ts'],
+  ['cli.ts', 'server.ts', 'workers.ts'],
   ['app.ts'],
   ['endpoints', 'proxy'],
   ['frontend'],

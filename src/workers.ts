@@ -62,7 +62,8 @@ export function superviseWorkers(count: number, graceMs: number, log: Supervisor
       const livedMs = performance.now() - (startedAt.get(worker.id) ?? 0);
       startedAt.delete(worker.id);
       if (isStopping) {
-        exitCode ||= code ?? 1; // killed: it hung
+        if (signal === 'SIGKILL') exitCode = 1; // it hung
+        exitCode ||= code ?? 0; // one that was only starting ends by the signal
         if (startedAt.size === 0) resolve(exitCode);
         return;
       }

@@ -78,7 +78,7 @@ describe('imports', () => {
     ['@fastify/session', /^session\/plugin\.ts$/],
     ['@fastify/http-proxy', /^proxy\/plugin\.ts$/],
     ['ioredis', /^redis\/|^session\/redis-store\.ts$/],
-    ['prom-client', /^ops\/metrics\.ts$/],
+    ['prom-client', /^ops\/(worker-)?metrics\.ts$/],
     ['zod', /^config\/|^endpoints\/shapes\.ts$|^endpoints\/plugin\.ts$/],
   ])('let only the room that owns it use %s', (name, owner) => {
     const users = [...modules.values()].filter(({ packages }) => packages.includes(name)).map(({ path }) => path);

@@ -66,6 +66,7 @@ function dispatch(
   let stalled: NodeJS.Timeout | undefined;
   let deadline: NodeJS.Timeout | undefined;
   let isHeadSent = false;
+  let isBodyBegun = false;
   let isWithheld = false;
   let withheldBytes = 0;
   let isSettled = false;
@@ -87,6 +88,10 @@ function dispatch(
   const onDrain = () => {
     clearTimeout(stalled);
     controller?.resume();
+  };
+  /** A head whose body takes its time, as that of an event stream. */
+  const flushHead = () => {
+    if (!isBodyBegun) response.flushHeaders();
   };
   response.on('close', leave);
   if (options.totalTimeout !== undefined) {
@@ -121,7 +126,7 @@ function dispatch(
       options.onHead();
       isHeadSent = true;
       // Head and body in one write when they come together; a head that comes alone goes out alone (SSE).
-      process.nextTick(flushHead, response);
+      process.nextTick(flushHead);
       response.on('drain', onDrain);
     },
     onResponseData(started, chunk) {
@@ -130,6 +135,7 @@ function dispatch(
         if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
         return;
       }
+      isBodyBegun = true;
       if (response.write(chunk) || isSettled) return;
       started.pause();
       // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
@@ -141,8 +147,12 @@ function dispatch(
     },
     onResponseEnd(started) {
       if (isWithheld) return settle(() => resolve('withheld'));
-      const trailers = options.buildTrailers(flatHeaders(started.rawTrailers));
-      if (trailers.length > 0) response.addTrailers(trailers);
+      isBodyBegun = true;
+      const raw = flatHeaders(started.rawTrailers);
+      if (raw.length > 0) {
+        const trailers = options.buildTrailers(raw);
+        if (trailers.length > 0) response.addTrailers(trailers);
+      }
       settle(() => {
         response.end();
         resolve('complete');
@@ -176,10 +186,6 @@ function dispatch(
   } catch (error) {
     settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
   }
-}
-
-function flushHead(response: ServerResponse): void {
-  response.flushHeaders(); // does nothing once it went out
 }
 
 function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {

@@ -68,7 +68,7 @@ export function createCircuit({ probe, onChange }: CircuitOptions): Circuit {
     guard<T extends object>(target: T): T {
       const guarded = Object.entries(target).map(([name, method]) => [
         name,
-        (...args: unknown[]) => ask(async () => method.apply(target, args) as unknown),
+        (...args: unknown[]) => ask(() => method.apply(target, args) as Promise<unknown>),
       ]);
       return Object.fromEntries(guarded) as T; // the names and signatures of T, as each method is wrapped
     },

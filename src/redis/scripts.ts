@@ -43,13 +43,22 @@ return 'created'`,
     lua: `${now}${snapshot}
 return snapshot(KEYS[1])`,
   },
-  // KEYS session · ARGV generation that is known
+  // KEYS sessions · ARGV the generations that are known: each as a snapshot, or as "x a" if it has not moved. One key
+  // that somebody damaged is an error of its own (T109).
   readIfMoved: {
-    keys: 1,
     lua: `${now}${snapshot}
-local v = redis.call('HMGET', KEYS[1], 'f', 'g', 'c', 'x', 'a')
-if v[2] ~= ARGV[1] then return snapshot(KEYS[1]) end
-return { tostring(nowMs), v[1], v[2], v[3], v[4], v[5] }`,
+local answers = { tostring(nowMs) }
+for index, key in ipairs(KEYS) do
+  local v = redis.pcall('HMGET', key, 'g', 'x', 'a')
+  if v.err then
+    answers[index + 1] = v
+  elseif v[1] == ARGV[index] and v[2] and v[3] then
+    answers[index + 1] = v[2] .. ' ' .. v[3]
+  else
+    answers[index + 1] = snapshot(key)
+  end
+end
+return answers`,
   },
   // KEYS session · ARGV idle timeout
   touch: {
@@ -141,14 +150,17 @@ export type RunScript = (name: ScriptName, keys: string[], args: ScriptArgument[
 /** Registers the scripts on the connection. Replies have Buffers where Redis has strings. */
 export function defineScripts(redis: RedisClient): RunScript {
   const commandName = (name: string) => `cloakroom${name[0]?.toUpperCase()}${name.slice(1)}`;
-  for (const [name, { keys, lua: text }] of Object.entries(lua)) {
-    redis.defineCommand(commandName(name), { numberOfKeys: keys, lua: text });
+  for (const [name, script] of Object.entries(lua)) {
+    const numberOfKeys = 'keys' in script ? { numberOfKeys: script.keys } : {};
+    redis.defineCommand(commandName(name), { ...numberOfKeys, lua: script.lua });
   }
   // defineCommand adds methods that the types do not know.
   const commands = redis as unknown as Record<string, (...args: ScriptArgument[]) => Promise<unknown>>;
   return (name, keys, args) => {
     const command = commands[`${commandName(name)}Buffer`];
     if (command === undefined) throw new Error(`script ${name} is not defined`);
-    return command.call(redis, ...keys, ...args);
+    return 'keys' in lua[name]
+      ? command.call(redis, ...keys, ...args)
+      : command.call(redis, keys.length, ...keys, ...args);
   };
 }

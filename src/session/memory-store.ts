@@ -69,7 +69,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       const record = alive(handle);
       return record && snapshot(record);
     },
-    async readIfMoved(handle) {
+    async readIfMoved({ handle }) {
       const record = alive(handle);
       return record && snapshot(record); // nothing is saved by leaving out what is here anyway
     },

@@ -1,3 +1,4 @@
+import { createBatch } from '../redis/batch.ts';
 import { askRedis, type RedisClient } from '../redis/client.ts';
 import { defineScripts, type ScriptArgument, type ScriptName } from '../redis/scripts.ts';
 import { recordFormat, type SessionTimes, type StoredSession } from './session.ts';
@@ -14,6 +15,18 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
   const frontendIndex = (frontendKey: string) => `${keyPrefix}frontend:${frontendKey}`;
   // By Redis's clock: with its own, a replica whose clock is ahead would miss sessions in a back-channel logout (T53).
   const listLive = async (index: string) => list(await run('indexList', [index], [])).map(text);
+
+  // Looks of one turn of the event loop go to Redis together: a command costs more than the session that it asks for.
+  // In a cluster the keys of two sessions are not one node's.
+  const look = createBatch<Look, Answer | Error>(redis.isCluster ? 1 : mostLooksAtOnce, async (looks) => {
+    const reply = await run(
+      'readIfMoved',
+      looks.map(({ handle }) => key(handle, 's')),
+      looks.map(({ generation }) => generation),
+    );
+    const [nowMs, ...answers] = list(reply);
+    return looks.map(({ generation }, index) => parseLook(nowMs, answers[index], generation));
+  });
 
   const indexesOf = (sidKey: string, subKey: string, frontendKey: string) => [
     ...(sidKey === '' ? [] : [sidIndex(sidKey)]),
@@ -38,9 +51,10 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     async read(handle) {
       return parseSnapshot(await run('read', [key(handle, 's')], []));
     },
-    async readIfMoved(handle, knownGeneration) {
-      const reply = list(await run('readIfMoved', [key(handle, 's')], [knownGeneration]));
-      return reply.length === 6 ? parseTimes(reply) : parseSnapshot(reply);
+    async readIfMoved(known) {
+      const answer = await look(known);
+      if (answer instanceof Error) return askRedis(() => Promise.reject(answer));
+      return answer;
     },
     async touch(handle, idleTimeout) {
       await run('touch', [key(handle, 's')], [idleTimeout]);
@@ -113,6 +127,24 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       await redis.quit().catch(() => redis.disconnect());
     },
   };
+}
+
+interface Look {
+  handle: string;
+  generation: number;
+}
+type Answer = Awaited<ReturnType<SessionStore['readIfMoved']>>;
+
+/** What fits one command well. */
+const mostLooksAtOnce = 128;
+
+function parseLook(nowMs: unknown, answer: unknown, generation: number): Answer | Error {
+  if (answer instanceof Error) return answer;
+  if (!Buffer.isBuffer(answer)) return parseSnapshot(answer);
+  const [expiresAt, lastSeenAt] = answer.toString('latin1').split(' ').map(Number);
+  return Number.isSafeInteger(expiresAt) && Number.isSafeInteger(lastSeenAt)
+    ? { generation, expiresAt: expiresAt as number, lastSeenAt: lastSeenAt as number, now: Number(text(nowMs)) / 1000 }
+    : undefined;
 }
 
 function parseSnapshot(reply: unknown): StoredSession | undefined {

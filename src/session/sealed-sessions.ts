@@ -12,7 +12,7 @@ import {
   sessionState,
   shouldTouch,
 } from './session.ts';
-import type { Committed, Ended, SessionStore } from './store.ts';
+import type { Committed, CurrentTimes, Ended, SessionStore } from './store.ts';
 
 /** Answer to `acquire`, opened. */
 export type AcquiredSession =
@@ -88,7 +88,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     channel,
     derive: (id) => ({ handle: hashId(id), keys: deriveSessionKeys(keys.tokens, id) }),
   });
-  const isUsable = (session: Session) => sessionState(session, lifetimes) === 'active';
+  const isActive = (times: CurrentTimes) => sessionState(times, lifetimes) === 'active';
   const openStored = (
     id: string,
     { handle, keys: tokenKeys }: { handle: string; keys: SealingKey[] },
@@ -144,8 +144,9 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     const { session: before } = known;
     const stored = await (before === undefined
       ? store.read(known.handle)
-      : store.readIfMoved(known.handle, before.generation));
-    if (stored === undefined || !isLive(stored)) {
+      : store.readIfMoved({ handle: known.handle, generation: before.generation }));
+    const isOver = stored !== undefined && !('format' in stored ? isLive(stored) : isActive(stored));
+    if (stored === undefined || isOver) {
       near.forget(known.handle);
       return undefined;
     }
@@ -178,13 +179,13 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     },
     remembered(id) {
       const session = near.fresh(near.of(id));
-      return session !== undefined && isUsable(session) && !shouldTouch(session, lifetimes) ? session : undefined;
+      return session !== undefined && isActive(session) && !shouldTouch(session, lifetimes) ? session : undefined;
     },
     async use(id) {
       const known = near.of(id);
       const remembered = near.fresh(known);
       // What looks idle or expired from here may have been used on another replica.
-      const session = remembered !== undefined && isUsable(remembered) ? remembered : await read(id, known);
+      const session = remembered !== undefined && isActive(remembered) ? remembered : await read(id, known);
       if (session !== undefined && shouldTouch(session, lifetimes)) {
         await store.touch(session.handle, lifetimes.idleTimeout);
         session.lastSeenAt = Math.floor(session.now);

@@ -1,5 +1,8 @@
 import type { SessionTimes, StoredSession } from './session.ts';
 
+/** What may have changed of a session whose generation has not. */
+export type CurrentTimes = Pick<SessionTimes, 'generation' | 'expiresAt' | 'lastSeenAt' | 'now'>;
+
 /** A new record. `handle` is the hash of the session id. */
 export interface NewRecord {
   handle: string;
@@ -50,7 +53,7 @@ export interface SessionStore {
   create(record: NewRecord): Promise<'created' | 'refused'>;
   read(handle: string): Promise<StoredSession | undefined>;
   /** As `read`, but leaves out what is known already: the sealed parts of this generation. */
-  readIfMoved(handle: string, knownGeneration: number): Promise<StoredSession | SessionTimes | undefined>;
+  readIfMoved(look: { handle: string; generation: number }): Promise<StoredSession | CurrentTimes | undefined>;
   /** Notes that the session was used now. */
   touch(handle: string, idleTimeout: number): Promise<void>;
   /** Takes the refresh lease for the generation that the caller saw. Idempotent for the same owner. */

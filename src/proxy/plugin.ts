@@ -2,7 +2,7 @@ import fastifyHttpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
+import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { pathBelow, queryOf } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { buildForwardHandler } from './api-handler.ts';
@@ -23,7 +23,7 @@ export const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH',
 /**
  * One API in its own scope: ticket → authorize → @fastify/http-proxy with our forwarder. The session is read, never
  * written. The plugin's own defaults do not verify TLS, retry ten times, pass cookies and identity headers on, and
- * leave the upstream running when a browser leaves (REQUIREMENTS section 0): its `handler` option replaces all of that.
+ * leave the upstream running when a browser leaves (REQUIREMENTS section 0): its `preHandler` option replaces all of that.
  */
 export async function proxyPlugin(
   scope: FastifyInstance,
@@ -71,7 +71,6 @@ export async function proxyPlugin(
   });
 
   if (webSockets !== undefined) scope.addHook('onResponse', async (request, reply) => webSockets.note(request, reply));
-  const handler = buildForwardHandler(context, api, prefix, upstream, labels, reviewOf, webSockets);
   await scope.register(fastifyHttpProxy, {
     prefix: api.path,
     upstream: origin, // one of them, for the plugin; the handler knows all
@@ -79,11 +78,19 @@ export async function proxyPlugin(
     proxyPayloads: false, // the catch-all parser above passes every body as a stream
     httpMethods: allMethods, // all of them are ours to refuse; otherwise OPTIONS would fall through to the files
     config,
-    // Never used, because of `handler`; but without them the plugin would make an agent of its own that trusts any certificate (S0).
+    // Takes every request over. The plugin's own way to its `handler` takes paths apart that are checked and built
+    // already, and costs as much as the session (docs/adr/0012-forwarding-in-the-prehandler.md).
+    preHandler: buildForwardHandler(context, api, prefix, upstream, labels, reviewOf, webSockets),
+    handler: refuseForwarding as never,
+    // Never used; but without them the plugin would make an agent of its own that trusts any certificate (S0).
     undici: { request: dispatcher.request.bind(dispatcher) } as never,
     replyOptions: { retryDelay: () => null },
-    handler: handler as never,
   });
+}
+
+/** What the plugin would do by itself is not safe (S0–S10): a request that nobody took over is refused. */
+async function refuseForwarding(): Promise<never> {
+  throw problem(Internal);
 }
 
 export function loggable(caller: Caller): { caller: string; issuer?: string; subject?: string } {

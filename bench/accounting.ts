@@ -62,11 +62,11 @@ function readStat(pid: number): number[] | undefined {
   }
 }
 
-/** How long one processor worked until now, for whomever, and how long the hypervisor gave it to another machine; milliseconds. */
+/** How long one processor, or with `''` all of them, worked until now, for whomever, and how long the hypervisor gave it to another machine; milliseconds. */
 export function readCore(core: string): { busyMs: number; stolenMs: number } {
   const line = readFileSync('/proc/stat', 'utf8')
     .split('\n')
     .find((text) => text.startsWith(`cpu${core} `));
-  const [user = 0, nice = 0, system = 0, , , , , steal = 0] = (line ?? '').split(' ').slice(1).map(Number);
+  const [user = 0, nice = 0, system = 0, , , , , steal = 0] = (line ?? '').split(/\s+/).slice(1).map(Number);
   return { busyMs: (user + nice + system) * tickMs, stolenMs: steal * tickMs };
 }

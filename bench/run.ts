@@ -33,7 +33,7 @@ async function run(options: BenchOptions): Promise<void> {
   if (options.profile !== undefined) mkdirSync(options.profile, { recursive: true });
   describeSurroundings(options, progress);
 
-  const stage = await openStage();
+  const stage = await openStage(options.patient);
   progress(describeStage(stage));
   const results: Results = { measured: [], found: [] };
   const work = measureAll({ stage, options, progress, startedAt }, results);

@@ -13,6 +13,8 @@ import { startUpstream, type Upstream } from './upstream.ts';
 export interface Stage {
   folder: string;
   cores: Cores | undefined;
+  /** Nothing is measured while somebody else works on this machine. */
+  isPatient: boolean;
   processes: Processes;
   upstream: Upstream;
   redis: BenchRedis | undefined;
@@ -31,7 +33,7 @@ const portCount = 40;
 /** Access tokens live long: nothing is refreshed while something else is measured. */
 const tokenSeconds = 3600;
 
-export async function openStage(): Promise<Stage> {
+export async function openStage(isPatient: boolean): Promise<Stage> {
   const folder = mkdtempSync(join(tmpdir(), 'cloakroom-bench-'));
   chmodSync(folder, 0o755); // Apache's workers are another user
   const cores = divideCores();
@@ -53,6 +55,7 @@ export async function openStage(): Promise<Stage> {
   return {
     folder,
     cores,
+    isPatient,
     processes,
     upstream,
     redis,

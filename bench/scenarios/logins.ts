@@ -44,10 +44,15 @@ export async function measureLogins({ stage, options, progress }: ScenarioContex
 
 /** Redis commands for each of so many calls of the function. */
 async function commandsDuring(stage: Stage, times: number, call: () => Promise<void>): Promise<number> {
-  await pause(50); // what the logins before set off is over
-  const before = await totalCommands(stage);
-  for (let index = 0; index < times; index++) await call();
-  return ((await totalCommands(stage)) - before) / times;
+  const counts: number[] = [];
+  // Every running Cloakroom asks this Redis now and then how it is: the least of some tries has none of that in it.
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await pause(50); // what the logins before set off is over
+    const before = await totalCommands(stage);
+    for (let index = 0; index < times; index++) await call();
+    counts.push((await totalCommands(stage)) - before);
+  }
+  return Math.min(...counts) / times;
 }
 
 async function totalCommands({ redis }: Stage): Promise<number> {

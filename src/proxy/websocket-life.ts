@@ -15,7 +15,8 @@ export interface OpenWebSocket {
   tokenEnd: number | undefined;
   /** Request target, as it came. */
   target: string;
-  requestId: string;
+  /** For the log: which request, whose. */
+  facts: object;
   /** Gives its place back. */
   leave: () => void;
 }
@@ -39,16 +40,16 @@ export function createWebSocketLife({ context, settings, labels, reviewOf }: Web
   const open = metrics.webSockets.labels(labels);
   open.set(0);
 
-  return ({ browser, upstream, session, tokenEnd, target, requestId, leave }) => {
+  return ({ browser, upstream, session, tokenEnd, target, facts, leave }) => {
     const openedAt = performance.now();
-    const facts = {
-      reqId: requestId,
+    const line = {
+      ...facts,
       ...labels,
       path: loggablePath(target),
       ...(session === undefined ? {} : { session: session.handle.slice(0, 12) }),
     };
     const note = (more: object, message: string) => {
-      if (context.config.log.requests) log.info({ ...facts, ...more }, message);
+      if (context.config.log.requests) log.info({ ...line, ...more }, message);
     };
     const bridge = createBridge({
       browser,

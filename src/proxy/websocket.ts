@@ -164,7 +164,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         session: session && { id: session.id, handle: session.handle, generation: session.generation },
         tokenEnd: end === undefined ? undefined : sinceMs + (end - now) * 1000,
         target: raw.url ?? '',
-        requestId: request.id,
+        facts: { reqId: request.id, ...request.loggedCaller },
         leave,
       });
     },

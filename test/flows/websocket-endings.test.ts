@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { afterEach, describe, expect, inject, it } from 'vitest';
-import { forceRefresh, logOut } from '../support/api-calls.ts';
+import { forceRefresh, logOut, type SessionView } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
@@ -347,6 +348,32 @@ describe('T103 other rights', () => {
     expect(await timed(page.closed)).toEqual({ code: 4401, reason: 'policy-changed' });
     expect(swallowed).toBe(1);
   });
+});
+
+it('T103 rights that can’t be judged, because no token can be had, close nothing until they can', async () => {
+  await start({
+    config: offer({ outliveToken: true }, (data) => {
+      data.apis.orders.require = { roles: ['clerk'] };
+    }),
+    provider: { accessTokenSeconds: 2 },
+  });
+  const browser = await world.loggedIn('alice', { roles: ['clerk'] });
+  const page = await openWebSocket(world, browser);
+  const redis = new Redis(world.redisUrl ?? '');
+  const handle = /\{(.+)\}:s$/.exec((await redis.keys(`${world.keyPrefix}*:s`))[0] ?? '')?.[1] ?? '';
+  await until(async () => (await browser.fetch('/bff/session')).json<SessionView>().token.expiresInSeconds <= 0);
+  await world.provider.down();
+  const asked = () =>
+    world.log.lines.filter(({ level, frontend }) => level === 'warn' && frontend === 'default').length;
+  const before = asked();
+  await redis.publish(`${world.keyPrefix}events`, JSON.stringify({ kind: 'claims_changed', handle }));
+  await until(() => asked() > before, { message: 'a refresh that fails' });
+  redis.disconnect();
+  await exchange(page);
+  await world.provider.up();
+  world.provider.faults.refreshIdToken = Array.from({ length: 5 }, () => ({ claims: { roles: ['reader'] } }));
+  await until(async () => (await forceRefresh(browser)).status === 200, { timeoutMs: 10_000 });
+  expect(await timed(page.closed)).toEqual({ code: 4401, reason: 'policy-changed' });
 });
 
 describe('a shutdown', () => {

@@ -122,6 +122,9 @@ describe('T99 an upgrade where none is offered', () => {
       );
       expect(result.responses.map(({ status }) => status)).toEqual([400]);
       expect(result.closed).toBe(true);
+      // Also when it is only announced.
+      const head = await rawRequest(world.port, handshake(world, alice, framing));
+      expect([head.status, codeIn(head.body)]).toEqual([400, 'BFF_WEBSOCKET_REFUSED']);
     }
     expect(world.upstream.requests).toEqual([]);
   });

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { loggablePath } from './logging.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -15,6 +15,8 @@ interface RouteLabels {
   api: string;
   /** By the first digit of the status. */
   observers: (Observer | undefined)[];
+  /** Has written out already what is the same in every line. */
+  log: FastifyBaseLogger;
 }
 
 interface Observer {
@@ -23,14 +25,14 @@ interface Observer {
 
 /** One line and one observation for every finished request. Paths without query; never a header or body. */
 export function registerRequestLog(server: FastifyInstance, metrics: Metrics, isOn: boolean): void {
-  const { log } = server;
   const labels = new WeakMap<object, RouteLabels>();
   const labelsOf = (request: FastifyRequest): RouteLabels => {
     const { config } = request.routeOptions;
     let found = labels.get(config);
     if (found === undefined) {
       const { frontend = 'none', api, kind } = config;
-      found = { frontend, api: api ?? kind ?? 'none', observers: [] };
+      const names = { frontend, api: api ?? kind ?? 'none' };
+      found = { ...names, observers: [], log: server.log.child(names) };
       labels.set(config, found);
     }
     return found;
@@ -55,11 +57,9 @@ export function registerRequestLog(server: FastifyInstance, metrics: Metrics, is
         path: loggablePath(request.raw.url ?? ''),
         status,
         ms: Math.round(seconds * 1e4) / 10,
-        frontend: route.frontend,
-        api: route.api,
         isComplete: reply.raw.writableFinished,
       };
-      log.info(loggedCaller === undefined ? facts : Object.assign(facts, loggedCaller), 'request');
+      route.log.info(loggedCaller === undefined ? facts : Object.assign(facts, loggedCaller), 'request');
     }
     done();
   });

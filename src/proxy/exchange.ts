@@ -34,6 +34,9 @@ export type Exchanged = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'wi
 /** The connection failed; the target has not seen the request. */
 export class NotSentError extends Error {}
 
+/** Beyond that, copying costs more than a second piece. */
+const mostJoinedBytes = 8 * 1024;
+
 /** A refusal's body; more costs more than a new connection. */
 const mostWithheldBytes = 64 * 1024;
 const mostWithheldMs = 1000;
@@ -135,8 +138,11 @@ function dispatch(
         if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
         return;
       }
+      // Node writes a head and a text in one piece, a head and a buffer in two; latin1 stands for the same bytes.
+      const isSmallStart = !isBodyBegun && chunk.length <= mostJoinedBytes;
       isBodyBegun = true;
-      if (response.write(chunk) || isSettled) return;
+      if ((isSmallStart ? response.write(chunk.toString('latin1'), 'latin1') : response.write(chunk)) || isSettled)
+        return;
       started.pause();
       // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
       clearTimeout(stalled);
@@ -147,6 +153,7 @@ function dispatch(
     },
     onResponseEnd(started) {
       if (isWithheld) return settle(() => resolve('withheld'));
+      const hasBody = isBodyBegun;
       isBodyBegun = true;
       const raw = flatHeaders(started.rawTrailers);
       if (raw.length > 0) {
@@ -154,7 +161,9 @@ function dispatch(
         if (trailers.length > 0) response.addTrailers(trailers);
       }
       settle(() => {
-        response.end();
+        // After what was written in this turn went out, an end adds no write of its own.
+        if (hasBody) process.nextTick(endResponse, response);
+        else response.end();
         resolve('complete');
       });
     },
@@ -186,6 +195,10 @@ function dispatch(
   } catch (error) {
     settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
   }
+}
+
+function endResponse(response: ServerResponse): void {
+  response.end();
 }
 
 function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {

@@ -40,7 +40,10 @@ export interface Visitor {
   context: BrowserContext;
   /** Opens another tab. Its complaints are collected too. */
   openTab(): Promise<Page>;
-  /** A load that is meant to fail: Chromium writes a console error for each, and only these are accepted. */
+  /**
+   * A load that is meant to fail: Chromium writes a console error for each, and only these are accepted. A WebSocket's
+   * has no path.
+   */
   expectFailedLoad(status: number, path: string): void;
   /**
    * What must hold after every story: no token in any answer of Cloakroom, nothing that its pages' scripts could read
@@ -71,11 +74,13 @@ export async function createVisitor(browser: Browser, demo: Demo): Promise<Visit
   context.on('console', (message) => {
     if (message.type() !== 'error' && message.type() !== 'warning') return;
     const { url } = message.location();
-    const [, status] = /the server responded with a status of (\d{3})/.exec(message.text()) ?? [];
+    const text = message.text();
+    const [, status] = /(?:the server responded with a status of|Unexpected response code:) (\d{3})/.exec(text) ?? [];
+    const isRefusedHandshake = /WebSocket connection .* failed: HTTP Authentication failed/.test(text);
     complaints.push({
-      status: status === undefined ? undefined : Number(status),
+      status: isRefusedHandshake ? 401 : status === undefined ? undefined : Number(status),
       path: URL.canParse(url) ? new URL(url).pathname : '',
-      text: message.text(),
+      text,
     });
   });
   context.on('weberror', (error) => complaints.push({ status: undefined, path: '', text: String(error.error()) }));

@@ -24,6 +24,7 @@ const open = (url: string) => `(() => {
   });
 })()`;
 const say = (text: string) => `socket.send('${text}')`;
+const logOut = "fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } })";
 const heard = (tab: Page) => tab.evaluate<string[]>('heard');
 const ended = (tab: Page) => tab.evaluate<string | undefined>('ended');
 
@@ -75,7 +76,7 @@ describe('WebSockets in a browser', () => {
       expect.stringMatching(/^Bearer ./),
     ]);
 
-    await one.getByTestId('logout').click();
+    await one.evaluate(logOut);
     await expect.poll(() => ended(two), { timeout: 10_000 }).toBe('4401 logout');
     await expect.poll(() => chat.closed.length).toBe(2);
   });
@@ -117,7 +118,7 @@ describe('WebSockets in a browser', () => {
   it('are closed for who has no session', async () => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
-    await tab.evaluate("fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } })");
+    await tab.evaluate(logOut);
     visitor.expectFailedLoad(401, '');
     expect(await tab.evaluate(open('/api/chat/live'))).toMatch(/^1006/);
   });

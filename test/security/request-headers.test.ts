@@ -123,7 +123,9 @@ describe('where a request comes from', () => {
   it('T68 makes its own request id when the one sent is not plain', async () => {
     for (const id of ['short', 'a b c d e f g h', '"><script>alert(1)</script>', '10.20.30.40', 'x'.repeat(65)]) {
       world.fresh();
-      expect((await arrives('/api/orders/1', [`X-Request-Id: ${id}`])).header('x-request-id')).toMatch(/^[\w-]{12}-[0-9a-z]+$/);
+      expect((await arrives('/api/orders/1', [`X-Request-Id: ${id}`])).header('x-request-id')).toMatch(
+        /^[\w-]{12}-[0-9a-z]+$/,
+      );
     }
   });
 });

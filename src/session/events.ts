@@ -33,7 +33,8 @@ export interface Transport {
  * stream, it does not keep a session alive.
  */
 export interface SessionChannel {
-  publish(event: SessionEvent): void;
+  /** Resolves when Redis has passed it on, or could not be asked: never rejects. */
+  publish(event: SessionEvent): Promise<void>;
   /** Hears of all sessions, before those who listen for one. */
   onEvent(listener: (event: SessionEvent) => void): void;
   /** From now on messages may be missed. */
@@ -64,14 +65,15 @@ export function createSessionChannel(log: ChannelLog, transport?: Transport): Se
   });
 
   return {
-    publish(event) {
+    async publish(event) {
       deliver(event); // this process does not wait for Redis to say it back
       if (transport === undefined) return;
-      const sent = transport
+      const sent: Promise<void> = transport
         .publish(JSON.stringify(event))
         .catch(() => log.warn({ event: event.kind }, 'a session event could not be sent to the other replicas'))
         .finally(() => onTheirWay.delete(sent));
       onTheirWay.add(sent);
+      await sent;
     },
     onEvent: (listener) => void everywhere.push(listener),
     onDown: (listener) =>

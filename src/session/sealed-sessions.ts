@@ -129,7 +129,8 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   };
   const end = async (handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended> => {
     const ended = await store.end(handle, expectedGeneration);
-    if (ended.kind === 'ended') channel.publish({ kind: 'ended', handle, reason });
+    // Waited for, so that whoever is told of the end finds it true on the other replicas too.
+    if (ended.kind === 'ended') await channel.publish({ kind: 'ended', handle, reason });
     return ended;
   };
   /** The login on the provider's own clock, so that a provider whose clock is behind still logs its users out. */
@@ -213,7 +214,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
         ...sealBoth(id, generation + 1, identity, tokens),
         ...(endsAt === undefined ? {} : { endsAt }),
       });
-      if (committed === 'committed') channel.publish({ kind: 'refreshed', handle });
+      if (committed === 'committed') void channel.publish({ kind: 'refreshed', handle });
       return committed;
     },
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),

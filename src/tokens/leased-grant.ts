@@ -202,7 +202,7 @@ export function createLeasedGrant(options: LeasedGrantOptions): RunGrant {
       case 'committed':
         count(outcome);
         if (!isDeepStrictEqual(identity.claims, session.identity.claims)) {
-          options.channel.publish({ kind: 'claims_changed', handle: session.handle });
+          void options.channel.publish({ kind: 'claims_changed', handle: session.handle });
         }
         return { kind: 'refreshed', session: next };
       case 'orphaned':

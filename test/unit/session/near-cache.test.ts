@@ -47,7 +47,7 @@ describe('the near cache', () => {
   it('SE4 keeps no answer that was on its way when something ended', () => {
     const { cache, channel } = open();
     const mark = cache.mark();
-    channel.publish({ kind: 'ended', handle: 'handle of a', reason: 'logout' });
+    void channel.publish({ kind: 'ended', handle: 'handle of a', reason: 'logout' });
     cache.keep(cache.of('a'), session('a'), mark);
     expect(cache.fresh(cache.of('a'))).toBeUndefined();
     expect(cache.of('a').session).toBeUndefined();
@@ -57,7 +57,7 @@ describe('the near cache', () => {
     const { cache, channel } = open();
     cache.keep(cache.of('a'), session('a'), cache.mark());
     cache.keep(cache.of('b'), session('b'), cache.mark());
-    channel.publish(
+    void channel.publish(
       kind === 'ended' ? { kind, handle: 'handle of a', reason: 'admin' } : { kind, handle: 'handle of a' },
     );
     expect(cache.of('a').session).toBeUndefined();
@@ -93,7 +93,7 @@ describe('the near cache', () => {
     const { cache, channel } = open();
     for (const id of ['a', 'b', 'c', 'a']) cache.keep(cache.of(id), session(id), cache.mark());
     expect(cache.of('b').session).toBeUndefined();
-    channel.publish({ kind: 'ended', handle: 'handle of a', reason: 'logout' });
+    void channel.publish({ kind: 'ended', handle: 'handle of a', reason: 'logout' });
     expect(cache.of('a').session).toBeUndefined();
   });
 });

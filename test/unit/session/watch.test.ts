@@ -106,7 +106,7 @@ describe('watchSession', () => {
     const world = await startWatching();
     world.watch()();
     await world.sessions.end(world.session.handle, 'logout');
-    world.channel.publish({ kind: 'claims_changed', handle: world.session.handle });
+    void world.channel.publish({ kind: 'claims_changed', handle: world.session.handle });
     expect([world.ends, world.news(), world.streams.count('x')]).toEqual([[], 0, 0]);
   });
 

@@ -29,7 +29,12 @@ async function run(options: BenchOptions): Promise<void> {
   const startedAt = Date.now();
   const progress = (line: string) => console.error(`[${Math.round((Date.now() - startedAt) / 1000)} s] ${line}`);
   // `exit` handlers of the stage end every process and remove its folder.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      progress(`ended by ${signal}`);
+      process.exit(signal === 'SIGINT' ? 130 : 143);
+    });
+  }
   if (options.profile !== undefined) mkdirSync(options.profile, { recursive: true });
   describeSurroundings(options, progress);
 

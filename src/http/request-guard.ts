@@ -20,7 +20,8 @@ export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>
     reply.header('x-request-id', request.id);
     if (isDraining()) reply.header('connection', 'close');
     const { rawHeaders, headers, url = '' } = request.raw;
-    const isExpected = request.routeOptions.config?.websocket === true && handshakeSocket(request.raw) !== undefined;
+    // In this order: Fastify makes the route's options anew whenever they are asked for.
+    const isExpected = handshakeSocket(request.raw) !== undefined && request.routeOptions.config?.websocket === true;
     const fault = requestFault(rawHeaders, headers, url, hosts, isExpected);
     if (fault === undefined) done();
     else done(problem(fault));

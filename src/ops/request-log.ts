@@ -4,6 +4,8 @@ import type { Metrics } from './metrics.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
+    /** As `routeOptions.config`, where the route has set it: Fastify makes `routeOptions` anew for each who asks. */
+    routeConfig: FastifyContextConfig | undefined;
     /** Who called an API: kind, and what a log line may have of a name. */
     loggedCaller: { caller: string; issuer?: string; subject?: string } | undefined;
   }
@@ -27,7 +29,7 @@ interface Observer {
 export function registerRequestLog(server: FastifyInstance, metrics: Metrics, isOn: boolean): void {
   const labels = new WeakMap<object, RouteLabels>();
   const labelsOf = (request: FastifyRequest): RouteLabels => {
-    const { config } = request.routeOptions;
+    const config = request.routeConfig ?? request.routeOptions.config;
     let found = labels.get(config);
     if (found === undefined) {
       const { frontend = 'none', api, kind } = config;
@@ -43,6 +45,7 @@ export function registerRequestLog(server: FastifyInstance, metrics: Metrics, is
     return observers[digit];
   };
 
+  server.decorateRequest('routeConfig', undefined);
   server.decorateRequest('loggedCaller', undefined);
   server.addHook('onResponse', (request, reply, done) => {
     const route = labelsOf(request);

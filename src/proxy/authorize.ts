@@ -53,7 +53,8 @@ export interface Admitted {
 
 export type Admission = Admitted | { kind: 'refused'; problem: Problem; clearCookie?: true };
 
-export type Authorize = (call: Call) => Promise<Admission>;
+/** A promise only where something has to be waited for: most calls need none. */
+export type Authorize = (call: Call) => Admission | Promise<Admission>;
 
 /**
  * Decides about the calls of one API, from its configuration alone: by the caller's own token where the API accepts one
@@ -65,18 +66,7 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
   const rulesFor = buildRules(api);
   const admitBearer = api.accept.includes('bearer') ? buildBearer(context, api) : undefined;
 
-  return async (call) => {
-    const rules = rulesFor(call.method, call.path);
-    // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
-    if (isPublic(api, rules)) return { kind: 'admitted', caller: { kind: 'public' } };
-
-    const brought = await admitBearer?.(call, rules);
-    if (brought?.kind === 'refused') return brought;
-    if (brought !== undefined) {
-      const { identity, token } = brought;
-      return { kind: 'admitted', caller: { kind: 'bearer', identity }, ...(api.token === 'user' ? { token } : {}) };
-    }
-
+  const bySession = (call: Call, rules: RequireConfig[]): Admission | Promise<Admission> => {
     const ticket = readTicket(call.headers.cookie, frontend.cookieName, signer);
     // Only who has no session cookie at all is a guest: a session that is lost or unreadable never becomes one (DT8).
     const isGuest = ticket.kind === 'none' && takesGuests(api, rules);
@@ -90,13 +80,30 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
     // Guests too: the application's token must not be lent to another site's pages.
     const csrf = refuseForgery(context, api, call);
     if (csrf !== undefined) return { kind: 'refused', problem: csrf };
-    if (ticket.kind !== 'valid') return attach(await accessTokens.ofApplication(api), () => ({ kind: 'guest' }));
+    if (ticket.kind !== 'valid')
+      return accessTokens.ofApplication(api).then((answer) => attach(answer, () => ({ kind: 'guest' })));
 
-    const session = sessions.remembered(ticket.sessionId) ?? (await sessions.use(ticket.sessionId));
-    // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
-    if (session === undefined) return { kind: 'refused', problem: problem(SessionRequired) };
+    const session = sessions.remembered(ticket.sessionId);
+    if (session !== undefined) return admit(context, api, call.log, rules, session);
+    return sessions.use(ticket.sessionId).then((read) =>
+      // The cookie is left alone: a call that was slow would otherwise clear that of a login which came meanwhile (SE13).
+      read === undefined
+        ? { kind: 'refused', problem: problem(SessionRequired) }
+        : admit(context, api, call.log, rules, read),
+    );
+  };
 
-    return admit(context, api, call.log, rules, session);
+  return (call) => {
+    const rules = rulesFor(call.method, call.path);
+    // Public: no cookie opens it, so there is nothing to forge, no session to read and no token to attach (PO3).
+    if (isPublic(api, rules)) return { kind: 'admitted', caller: { kind: 'public' } };
+    if (admitBearer === undefined) return bySession(call, rules);
+    return admitBearer(call, rules).then((brought) => {
+      if (brought === undefined) return bySession(call, rules);
+      if (brought.kind === 'refused') return brought;
+      const { identity, token } = brought;
+      return { kind: 'admitted', caller: { kind: 'bearer', identity }, ...(api.token === 'user' ? { token } : {}) };
+    });
   };
 }
 
@@ -122,21 +129,23 @@ export function buildReview(
 }
 
 /** Token and policy, for a session that is there. */
-async function admit(
+function admit(
   context: FrontendContext,
   api: Api,
   log: FastifyBaseLogger,
   rules: RequireConfig[],
   session: Session,
-): Promise<Admission> {
-  const token = api.token === 'none' ? undefined : context.accessTokens.atHand(session, api);
+): Admission | Promise<Admission> {
+  const judged = (admission: Admission) =>
+    admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, log, rules, admission) : admission;
   const caller = { kind: 'session', session } as const;
-  const admission: Admission =
-    token !== undefined || api.token === 'none'
-      ? { kind: 'admitted', caller, ...(token === undefined ? {} : { token }) }
-      : attach(await context.accessTokens.get(session, api), (now) => ({ kind: 'session', session: now ?? session }));
-  // After the refresh that this may have been: roles and scopes that it took away count no more (RF15).
-  return admission.kind === 'admitted' && rules.length > 0 ? judge(context, api, log, rules, admission) : admission;
+  if (api.token === 'none') return judged({ kind: 'admitted', caller });
+  const token = context.accessTokens.atHand(session, api);
+  if (token !== undefined) return judged({ kind: 'admitted', caller, token });
+  // After the refresh that this may be: roles and scopes that it took away count no more (RF15).
+  return context.accessTokens
+    .get(session, api)
+    .then((answer) => judged(attach(answer, (now) => ({ kind: 'session', session: now ?? session }))));
 }
 
 function attach(answer: AccessToken, callerOf: (session?: Session) => Caller): Admission {

@@ -1,12 +1,12 @@
 import fastifyHttpProxy from '@fastify/http-proxy';
-import type { FastifyInstance, HTTPMethods } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { pathBelow, queryOf } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { buildForwardHandler } from './api-handler.ts';
-import { type Admitted, buildAuthorize, buildReview, type Caller } from './authorize.ts';
+import { type Admission, type Admitted, buildAuthorize, buildReview, type Caller } from './authorize.ts';
 import type { ReviewOf } from './follow-session.ts';
 import { createUpstream } from './upstreams.ts';
 import { createWebSockets } from './websocket.ts';
@@ -48,7 +48,8 @@ export async function proxyPlugin(
   scope.removeAllContentTypeParsers();
   scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
 
-  scope.addHook('onRequest', async (request, reply) => {
+  const decide = (request: FastifyRequest, reply: FastifyReply): Admission | Promise<Admission> => {
+    request.routeConfig = config;
     // The router decodes, the upstream would not: /%61pi would be matched as one path and sent as another (S3, T59).
     if (!request.raw.url?.startsWith(prefix)) throw problem(PathNotCanonical);
     if (!api.methods.includes(request.method as (typeof api.methods)[number])) {
@@ -61,13 +62,29 @@ export async function proxyPlugin(
     const call = { method, path: pathBelow(prefix, url), query: queryOf(url), headers, rawHeaders, log };
     const isHandshake = handshakeSocket(request.raw) !== undefined;
     if (isHandshake) webSockets?.check(request, reply);
-    const admission = await authorize(isHandshake ? { ...call, isForgeryRuledOut: true } : call);
+    return authorize(isHandshake ? { ...call, isForgeryRuledOut: true } : call);
+  };
+  const note = (request: FastifyRequest, reply: FastifyReply, admission: Admission) => {
     if (admission.kind === 'refused') {
       if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
       throw admission.problem;
     }
     request.admitted = admission;
     request.loggedCaller = loggable(admission.caller);
+  };
+  scope.addHook('onRequest', (request, reply, done) => {
+    try {
+      const admission = decide(request, reply);
+      if (admission instanceof Promise) {
+        admission.then((answer) => note(request, reply, answer)).then(() => done(), done);
+        return;
+      }
+      note(request, reply, admission);
+    } catch (error) {
+      done(error as Error);
+      return;
+    }
+    done();
   });
 
   if (webSockets !== undefined) scope.addHook('onResponse', async (request, reply) => webSockets.note(request, reply));

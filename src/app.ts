@@ -161,6 +161,7 @@ function createServer(config: Config, logStream: DestinationStream | undefined):
     http: {
       headersTimeout: config.limits.headersTimeout,
       connectionsCheckingInterval: 1000,
+      optimizeEmptyRequests: true, // most requests have no body, and nothing has to be read to find its end
       ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
     },
   });

@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import closeWithGrace from 'close-with-grace';
 import { pino } from 'pino';
 import { createApp } from './app.ts';
@@ -10,6 +11,7 @@ import { reportReady, superviseWorkers } from './workers.ts';
 
 /** The process, or the supervisor of several: configuration → app → listen → drain. The only file that exits. */
 export async function startServer(configFile: string): Promise<void> {
+  setFlagsFromString('--no-allocation-site-pretenuring'); // see docs/performance.md
   const loaded = loadConfig(configFile);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(formatProblem(problem));

@@ -4,6 +4,9 @@ import { createWorkerMetrics } from './worker-metrics.ts';
 
 const seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
+/** Counts one more. */
+export type Count = () => void;
+
 /**
  * Every metric of the product, behind one module. Labels are names from the configuration and members of closed
  * unions: nothing that a request brings can become a label (OP6).
@@ -15,6 +18,31 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
   if (options.withProcess === true) collectDefaultMetrics({ register: registry });
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[]) =>
     new Counter({ name: `cloakroom_${name}`, help, labelNames, registers });
+
+  /**
+   * A counter for what every call does: counts are added up here until somebody asks, because prom-client takes the
+   * labels of each count apart anew.
+   */
+  const frequent = <Label extends string>(name: string, help: string, labelNames: Label[]) => {
+    const counted: { labels: Record<Label, string>; count: number }[] = [];
+    new Counter({
+      name: `cloakroom_${name}`,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        for (const one of counted) {
+          if (one.count > 0) this.inc(one.labels, one.count);
+          one.count = 0;
+        }
+      },
+    });
+    return (labels: Record<Label, string>): Count => {
+      const one = { labels, count: 0 };
+      counted.push(one);
+      return () => void one.count++;
+    };
+  };
 
   return {
     requests: new Histogram({
@@ -30,7 +58,7 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
     logins: counter('logins_total', 'Finished callbacks by outcome.', ['frontend', 'outcome']),
     loginStarts: counter('login_starts_total', 'Login starts by outcome.', ['frontend', 'outcome']),
     refreshes: counter('refreshes_total', 'Refresh grants by outcome.', ['frontend', 'outcome']),
-    accessTokens: counter('access_tokens_total', 'Answers of the access-token lookup for API calls.', [
+    accessTokens: frequent('access_tokens_total', 'Answers of the access-token lookup for API calls.', [
       'frontend',
       'outcome',
     ]),
@@ -46,7 +74,7 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
       'Calls that need a stronger or more recent login, by who says so: required, failed (it did not help), impossible.',
       ['frontend', 'api', 'by', 'outcome'],
     ),
-    upstreams: counter('upstream_responses_total', 'Outcomes of forwarding, by target.', [
+    upstreams: frequent('upstream_responses_total', 'Outcomes of forwarding, by target.', [
       'frontend',
       'api',
       'target',

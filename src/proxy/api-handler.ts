@@ -6,22 +6,40 @@ import { BodyTooLarge, problem, SessionRequired } from '../http/errors.ts';
 import { pathBelow } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { loggablePath } from '../ops/logging.ts';
+import type { Session } from '../session/session.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
-import { type Caller, type Review, refusalOf } from './authorize.ts';
+import { type Admitted, type Caller, type Review, refusalOf } from './authorize.ts';
 import { watchToken } from './bearer-caller.ts';
 import { type Challenge, isStepUp, readChallenge } from './challenge.ts';
 import type { Exchanged } from './exchange.ts';
 import { followSession, type ReviewOf } from './follow-session.ts';
-import { forward } from './forward.ts';
-import { buildBrowserHeaders, buildBrowserTrailers, buildExtraHeaders } from './headers.ts';
+import { type ForwardOptions, forward } from './forward.ts';
+import {
+  type AnswerHeaders,
+  type BrowserHeaderOptions,
+  buildBrowserHeaders,
+  buildBrowserTrailers,
+  buildExtraHeaders,
+} from './headers.ts';
 import { discardBody } from './request-body.ts';
 import { answerStepUp } from './step-up.ts';
-import { buildHeadersFor, upstreamPath } from './upstream-request.ts';
+import { type Arrived, buildHeadersFor, upstreamPath } from './upstream-request.ts';
 import type { Upstream } from './upstreams.ts';
 import type { WebSockets } from './websocket.ts';
 
-const closing = ['connection', 'close'];
-const keepAlive: string[] = [];
+/** Says by its arguments that it is a hook of Fastify. */
+export type ForwardHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
+
+/** What is the same for all calls of one API. */
+interface Route {
+  context: FrontendContext;
+  api: Api;
+  upstream: Upstream;
+  labels: { frontend: string; api: string };
+  reviewOf: ReviewOf;
+  headersFor: ReturnType<typeof buildHeadersFor>;
+  answerOptions: BrowserHeaderOptions;
+}
 
 /** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
 export function buildForwardHandler(
@@ -32,16 +50,25 @@ export function buildForwardHandler(
   labels: { frontend: string; api: string },
   reviewOf: ReviewOf,
   webSockets: WebSockets | undefined,
-) {
-  const { frontend, pseudonym, isDraining } = context;
-  const returnExtra = buildExtraHeaders(api.returnHeaders);
-  const rewriteLocation = buildLocationRewriter(upstream, api.rewritePath, prefix);
-  const headersFor = buildHeadersFor(frontend, api, pseudonym);
+): ForwardHook {
+  const route: Route = {
+    context,
+    api,
+    upstream,
+    labels,
+    reviewOf,
+    headersFor: buildHeadersFor(context.frontend, api, context.pseudonym),
+    answerOptions: {
+      extra: buildExtraHeaders(api.returnHeaders),
+      cache: api.cache,
+      rewriteLocation: buildLocationRewriter(upstream, api.rewritePath, prefix),
+    },
+  };
 
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+  /** Begins it; a promise where errors come later. */
+  const begin = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const { raw, admitted } = request;
     if (admitted === undefined) throw problem(SessionRequired); // the hook of the route did not run
-    const hasBody = isWithBody(raw);
     if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) {
       discardBody(raw, api.limits.requestBody);
       throw problem(BodyTooLarge);
@@ -49,101 +76,153 @@ export function buildForwardHandler(
     const target = raw.url ?? '';
     const queryAt = target.indexOf('?');
     const path = `${upstreamPath(api, pathBelow(prefix, target))}${queryAt === -1 ? '' : target.slice(queryAt)}`;
-    const arrived = { rawHeaders: raw.rawHeaders, via: raw.headers.via, ip: request.ip, id: request.id, hasBody };
     if (webSockets !== undefined && handshakeSocket(raw) !== undefined)
-      return webSockets.open(request, reply, path, (token) => headersFor({ ...arrived, hasBody: false }, token));
-    const { caller } = admitted;
-    const session = caller.kind === 'session' ? caller.session : undefined;
-    const isReplayable = (request.method === 'GET' || request.method === 'HEAD') && !hasBody;
+      return webSockets.open(request, reply, path, (token) => route.headersFor(arrivedOf(request, false), token));
+    return new ApiCall(route, request, reply, admitted, path).run();
+  };
 
-    const send = (
-      token: AttachedToken | undefined,
-      withhold: (challenge: Challenge | undefined) => boolean,
-    ): Promise<Exchanged> =>
-      forward({
-        upstream,
-        path,
-        method: request.method,
-        headers: headersFor(arrived, token),
-        request: raw,
-        response: reply.raw,
-        hasBody,
-        longestBody: api.limits.requestBody,
-        headersTimeout: api.timeouts.headers,
-        bodyTimeout: api.timeouts.body,
-        totalTimeout: api.timeouts.total,
-        onHead: () => reply.hijack(),
-        withhold: (status, rawHeaders) => status === 401 && token !== undefined && withhold(readChallenge(rawHeaders)),
-        buildHeaders: (status, rawHeaders) => {
-          const built = buildBrowserHeaders(rawHeaders, {
-            extra: returnExtra,
-            cache: api.cache,
-            isPrivate: caller.kind !== 'public',
-            status,
-            rewriteLocation,
-            replaced: [
-              'x-request-id',
-              request.id,
-              'x-content-type-options',
-              'nosniff',
-              'cross-origin-resource-policy',
-              'same-origin',
-              ...(isDraining() ? closing : keepAlive),
-            ],
-          });
-          if (isEventStream(built)) bindToCaller(context, caller, reviewOf(request.method, target), reply.raw);
-          return built;
-        },
-        buildTrailers: (rawTrailers) => buildBrowserTrailers(rawTrailers, returnExtra),
-      });
-
-    /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
-    const isRefusal = (challenge: Challenge | undefined): boolean => {
-      const { token } = admitted;
-      if (caller.kind === 'bearer') return false; // it is the caller's own, and only the caller can get another
-      if (token === undefined || challenge?.error !== 'invalid_token') return false;
-      if (!context.accessTokens.canReplace(session, api, token)) return false;
-      request.log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
-      if (isReplayable) return true;
-      context.accessTokens
-        .replace(session, api, token)
-        .catch(() => request.log.warn(labels, 'no other token for the API that refused one'));
-      return false;
-    };
-
-    /** An API that wants another authentication of this user; of an application’s own token no login could bring it. */
-    let stepUp: Challenge | undefined;
-    const isForStepUp = (challenge: Challenge | undefined): boolean => {
-      const isAboutUser = caller.kind === 'guest' || (session !== undefined && api.token !== 'client');
-      stepUp = isAboutUser && isStepUp(challenge) ? challenge : undefined;
-      return stepUp !== undefined;
-    };
-
-    let outcome = await send(admitted.token, (challenge) => isForStepUp(challenge) || isRefusal(challenge));
-    if (outcome === 'withheld' && stepUp === undefined && admitted.token !== undefined) {
-      const answer = await context.accessTokens.replace(session, api, admitted.token);
-      if (answer.kind !== 'token') throw refusalOf(answer);
-      outcome = await send(answer.token, isForStepUp);
-    }
-    if (outcome === 'withheld' && stepUp !== undefined)
-      throw answerStepUp(context, api, stepUp, 'upstream', session, request.log);
-    if (outcome === 'left-by-browser') reply.hijack();
-    if (outcome !== 'complete') {
-      // Fastify calls onResponse, and so the request log, only for answers that were finished.
-      const line = { method: request.method, path: loggablePath(target), ...labels, outcome };
-      request.log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
+  return (request, reply, done) => {
+    try {
+      // Nothing is left to do for Fastify when it went well: the answer is on its way past it.
+      begin(request, reply).catch(done);
+    } catch (error) {
+      done(error as Error);
     }
   };
+}
+
+/** One call: what the exchange with the upstream asks about it. */
+class ApiCall implements ForwardOptions {
+  readonly upstream: Upstream;
+  readonly limits: Api['limits'];
+  readonly timeouts: Api['timeouts'];
+  readonly path: string;
+  readonly method: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly hasBody: boolean;
+  headers: string[] = [];
+  readonly #route: Route;
+  readonly #request: FastifyRequest;
+  readonly #reply: FastifyReply;
+  readonly #admitted: Admitted;
+  #isRepeated: boolean = false;
+  #token: AttachedToken | undefined;
+  #stepUp: Challenge | undefined;
+
+  constructor(route: Route, request: FastifyRequest, reply: FastifyReply, admitted: Admitted, path: string) {
+    this.upstream = route.upstream;
+    this.limits = route.api.limits;
+    this.timeouts = route.api.timeouts;
+    this.path = path;
+    this.method = request.method;
+    this.request = request.raw;
+    this.response = reply.raw;
+    this.hasBody = isWithBody(request.raw);
+    this.#route = route;
+    this.#request = request;
+    this.#reply = reply;
+    this.#admitted = admitted;
+  }
+
+  async run(): Promise<void> {
+    let outcome = await this.#send(this.#admitted.token);
+    if (outcome === 'withheld' && this.#stepUp === undefined && this.#token !== undefined) {
+      const { context, api } = this.#route;
+      const answer = await context.accessTokens.replace(this.#session, api, this.#token);
+      if (answer.kind !== 'token') throw refusalOf(answer);
+      this.#isRepeated = true;
+      outcome = await this.#send(answer.token);
+    }
+    if (outcome !== 'complete') this.#conclude(outcome);
+  }
+
+  #send(token: AttachedToken | undefined): Promise<Exchanged> {
+    this.#token = token;
+    this.headers = this.#route.headersFor(arrivedOf(this.#request, this.hasBody), token);
+    return forward(this);
+  }
+
+  onHead(): void {
+    this.#reply.hijack();
+  }
+
+  withhold(status: number, headers: AnswerHeaders): boolean {
+    if (status !== 401 || this.#token === undefined) return false;
+    const challenge = readChallenge(headers['www-authenticate']);
+    return this.#isForStepUp(challenge) || (!this.#isRepeated && this.#isRefusal(challenge));
+  }
+
+  buildHeaders(status: number, answer: AnswerHeaders): string[] {
+    const { context, answerOptions, reviewOf } = this.#route;
+    const { caller } = this.#admitted;
+    const isPrivate = caller.kind !== 'public';
+    const headers = buildBrowserHeaders(answer, answerOptions, { status, isPrivate });
+    headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
+    headers.push('cross-origin-resource-policy', 'same-origin');
+    if (context.isDraining()) headers.push('connection', 'close');
+    if (isEventStream(answer))
+      bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
+    return headers;
+  }
+
+  buildTrailers(trailers: AnswerHeaders): [string, string][] {
+    return buildBrowserTrailers(trailers, this.#route.answerOptions.extra);
+  }
+
+  get #session(): Session | undefined {
+    const { caller } = this.#admitted;
+    return caller.kind === 'session' ? caller.session : undefined;
+  }
+
+  /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
+  #isRefusal(challenge: Challenge | undefined): boolean {
+    const { context, api, labels } = this.#route;
+    const { log } = this.#request;
+    const token = this.#token;
+    if (this.#admitted.caller.kind === 'bearer') return false; // it is the caller's own, and only the caller can get another
+    if (token === undefined || challenge?.error !== 'invalid_token') return false;
+    if (!context.accessTokens.canReplace(this.#session, api, token)) return false;
+    const isReplayable = (this.method === 'GET' || this.method === 'HEAD') && !this.hasBody;
+    log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
+    if (isReplayable) return true;
+    context.accessTokens
+      .replace(this.#session, api, token)
+      .catch(() => log.warn(labels, 'no other token for the API that refused one'));
+    return false;
+  }
+
+  /** An API that wants another authentication of this user; of an application’s own token no login could bring it. */
+  #isForStepUp(challenge: Challenge | undefined): boolean {
+    const { kind } = this.#admitted.caller;
+    const isAboutUser = kind === 'guest' || (kind === 'session' && this.#route.api.token !== 'client');
+    this.#stepUp = isAboutUser && isStepUp(challenge) ? challenge : undefined;
+    return this.#stepUp !== undefined;
+  }
+
+  /** Of a call that came to another end than an answer. */
+  #conclude(outcome: Exchanged): void {
+    const { context, api, labels } = this.#route;
+    const { log } = this.#request;
+    if (outcome === 'withheld' && this.#stepUp !== undefined)
+      throw answerStepUp(context, api, this.#stepUp, 'upstream', this.#session, log);
+    if (outcome === 'left-by-browser') this.#reply.hijack();
+    // Fastify calls onResponse, and so the request log, only for answers that were finished.
+    const line = { method: this.method, path: loggablePath(this.request.url ?? ''), ...labels, outcome };
+    log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
+  }
+}
+
+function arrivedOf({ raw, ip, id }: FastifyRequest, hasBody: boolean): Arrived {
+  return { rawHeaders: raw.rawHeaders, via: raw.headers.via, ip, id, hasBody };
 }
 
 function isWithBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-function isEventStream(headers: string[]): boolean {
-  return headers.some(
-    (item, index) => index % 2 === 1 && headers[index - 1] === 'content-type' && /^text\/event-stream\b/i.test(item),
-  );
+function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
+  return type !== undefined && /^text\/event-stream\b/i.test(String(type));
 }
 
 /**

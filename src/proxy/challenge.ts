@@ -9,17 +9,12 @@ export interface Challenge extends Strength {
 const longestAcrValues = 256;
 
 /**
- * Reads the one `Bearer` challenge of an upstream's answer, from undici's raw list. Anything that is not exactly as the
- * grammar has it is no challenge: an upstream must not be able to put its own words into a login URL (T87).
+ * Reads the one `Bearer` challenge in the `WWW-Authenticate` lines of an upstream's answer. Anything that is not exactly
+ * as the grammar has it is no challenge: an upstream must not be able to put its own words into a login URL (T87).
  */
-export function readChallenge(raw: (Buffer | string)[]): Challenge | undefined {
-  let value: string | undefined;
-  for (let index = 0; index < raw.length; index += 2) {
-    if (String(raw[index]).toLowerCase() !== 'www-authenticate') continue;
-    if (value !== undefined) return undefined;
-    const line = raw[index + 1] as Buffer | string;
-    value = typeof line === 'string' ? line : line.toString('latin1');
-  }
+export function readChallenge(lines: string | string[] | undefined): Challenge | undefined {
+  const [value, another] = [lines].flat();
+  if (another !== undefined) return undefined;
   const text = /^(?:bearer|dpop) +(.+)$/i.exec(value ?? '')?.[1];
   const parameters = text === undefined ? undefined : readParameters(text);
   const error = parameters?.get('error');

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { problem, RequestTimeout, UpstreamInvalid, UpstreamTimeout } from '../http/errors.ts';
+import type { AnswerHeaders } from './headers.ts';
 import { discardBody, LimitedBody, TooLargeError } from './request-body.ts';
 import type { Target } from './target.ts';
 
@@ -14,18 +15,24 @@ export interface ExchangeOptions {
   request: IncomingMessage;
   response: ServerResponse;
   hasBody: boolean;
-  /** Bytes. */
-  longestBody: number;
-  headersTimeout: number;
-  bodyTimeout: number;
-  /** Until the last byte; no limit when undefined. */
-  totalTimeout: number | undefined;
+  limits: {
+    /** Bytes. */
+    requestBody: number;
+  };
+  /** Milliseconds. */
+  timeouts: {
+    headers: number;
+    body: number;
+    /** Until the last byte; no limit when undefined. */
+    total?: number | undefined;
+  };
   /** Keeps an answer from the browser, to be dealt with otherwise; the rest of it is thrown away. */
-  withhold?: (status: number, raw: (Buffer | string)[]) => boolean;
+  withhold(status: number, headers: AnswerHeaders): boolean;
   /** Called once the upstream answered, before a byte goes out: from here on errors can only cut the connection. */
-  onHead: () => void;
-  buildHeaders: (status: number, raw: (Buffer | string)[]) => string[];
-  buildTrailers: (raw: (Buffer | string)[]) => [string, string][];
+  onHead(): void;
+  /** What goes out, flat. */
+  buildHeaders(status: number, headers: AnswerHeaders): string[];
+  buildTrailers(trailers: AnswerHeaders): [string, string][];
 }
 
 /** How an exchange ended, for metrics. */
@@ -44,163 +51,225 @@ const mostWithheldMs = 1000;
 /**
  * Sends one request to one target and streams the answer back, with back-pressure in both directions. A browser that
  * leaves cancels the upstream at once, before and after its headers (S10, PX14). `spentMs`: how much of its time the
- * request has used up already.
+ * request has used up already. Calls `resolve` or `reject`, once.
  */
-export function exchange(options: ExchangeOptions, target: Target, spentMs: number): Promise<Exchanged> {
-  return new Promise((resolve, reject) => dispatch(options, target, spentMs, resolve, reject));
-}
-
-function dispatch(
+export function exchange(
   options: ExchangeOptions,
   target: Target,
   spentMs: number,
   resolve: (outcome: Exchanged) => void,
   reject: (error: unknown) => void,
 ): void {
-  const { request, response } = options;
-  const headersTimeout = Math.max(1, options.headersTimeout - spentMs);
-  if (response.destroyed) {
-    resolve('left-by-browser');
-    return;
-  }
-  const body = options.hasBody ? request.pipe(new LimitedBody(options.longestBody)) : undefined;
-  let controller: Dispatcher.DispatchController | undefined;
-  let firstInterimAt: number | undefined;
-  let stalled: NodeJS.Timeout | undefined;
-  let deadline: NodeJS.Timeout | undefined;
-  let isHeadSent = false;
-  let isBodyBegun = false;
-  let isWithheld = false;
-  let withheldBytes = 0;
-  let isSettled = false;
+  if (options.response.destroyed) resolve('left-by-browser');
+  else new Exchange(options, target, spentMs, resolve, reject).begin();
+}
 
-  const settle = (finish: () => void) => {
-    if (isSettled) return;
-    isSettled = true;
-    clearTimeout(stalled);
-    clearTimeout(deadline);
-    response.off('close', leave);
-    response.off('drain', onDrain);
-    finish();
-    if (body !== undefined) discardBody(request, options.longestBody, body);
-  };
-  const leave = () => {
-    settle(() => resolve('left-by-browser'));
-    controller?.abort(new Error('the browser left'));
-  };
-  const onDrain = () => {
-    clearTimeout(stalled);
-    controller?.resume();
-  };
-  /** A head whose body takes its time, as that of an event stream. */
-  const flushHead = () => {
-    if (!isBodyBegun) response.flushHeaders();
-  };
-  response.on('close', leave);
-  if (options.totalTimeout !== undefined) {
-    deadline = setTimeout(() => {
-      const isLate = problem(request.complete ? UpstreamTimeout : RequestTimeout);
-      if (controller === undefined) settle(() => reject(isLate));
-      else controller.abort(isLate);
-    }, options.totalTimeout - spentMs);
+/** One object for each request, and no closures but one: there are some ten thousand of them a second. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #options: ExchangeOptions;
+  readonly #target: Target;
+  readonly #spentMs: number;
+  readonly #headersTimeout: number;
+  readonly #resolve: (outcome: Exchanged) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #onClose = () => this.#leave();
+  #body: LimitedBody | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #firstInterimAt: number | undefined;
+  #stalled: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #isHeadSent: boolean = false;
+  /** The head has gone out, or waits with what is held. */
+  #isBegun: boolean = false;
+  /** The beginning of the body, as long as it may turn out to be all of it. */
+  #held: string | undefined;
+  #isWithheld: boolean = false;
+  #withheldBytes = 0;
+  #isSettled: boolean = false;
+
+  constructor(
+    options: ExchangeOptions,
+    target: Target,
+    spentMs: number,
+    resolve: (outcome: Exchanged) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#options = options;
+    this.#target = target;
+    this.#spentMs = spentMs;
+    this.#headersTimeout = Math.max(1, options.timeouts.headers - spentMs);
+    this.#resolve = resolve;
+    this.#reject = reject;
   }
 
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(started) {
-      controller = started;
-      if (isSettled) started.abort(new Error('nobody waits any more'));
-    },
-    onResponseStart(started, status) {
-      if (status < 200) {
-        // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
-        firstInterimAt ??= performance.now();
-        if (!request.complete) firstInterimAt = undefined;
-        else if (performance.now() - firstInterimAt > headersTimeout) started.abort(problem(UpstreamTimeout));
-        return;
-      }
-      target.answered(status);
-      if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
-      if (options.withhold?.(status, flatHeaders(started.rawHeaders)) === true) {
-        isWithheld = true;
-        stalled = setTimeout(() => started.abort(new Error('too slow to read for nothing')), mostWithheldMs);
-        return;
-      }
-      response.writeHead(status, options.buildHeaders(status, flatHeaders(started.rawHeaders)));
-      options.onHead();
-      isHeadSent = true;
-      // Head and body in one write when they come together; a head that comes alone goes out alone (SSE).
-      process.nextTick(flushHead);
-      response.on('drain', onDrain);
-    },
-    onResponseData(started, chunk) {
-      if (isWithheld) {
-        withheldBytes += chunk.length;
-        if (withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
-        return;
-      }
+  begin(): void {
+    const { path, method, headers, request, response, hasBody, limits, timeouts } = this.#options;
+    if (hasBody) this.#body = request.pipe(new LimitedBody(limits.requestBody));
+    response.on('close', this.#onClose);
+    if (timeouts.total !== undefined) this.#deadline = setTimeout(() => this.#expire(), timeouts.total - this.#spentMs);
+    try {
+      this.#target.dispatcher.dispatch(
+        {
+          path,
+          method: method as Dispatcher.HttpMethod,
+          headers,
+          body: this.#body ?? null,
+          headersTimeout: this.#headersTimeout,
+          bodyTimeout: timeouts.body,
+        },
+        this,
+      );
+    } catch (error) {
+      this.#fail(error); // undici refuses the request itself: characters that no header or path may have
+    }
+  }
+
+  onRequestStart(started: Dispatcher.DispatchController): void {
+    this.#controller = started;
+    if (this.#isSettled) started.abort(new Error('nobody waits any more'));
+  }
+
+  onResponseStart(started: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
+    const { request, response } = this.#options;
+    if (status < 200) {
+      // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
+      this.#firstInterimAt ??= performance.now();
+      if (!request.complete) this.#firstInterimAt = undefined;
+      else if (performance.now() - this.#firstInterimAt > this.#headersTimeout) started.abort(problem(UpstreamTimeout));
+      return;
+    }
+    this.#target.answered(status);
+    if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
+    if (this.#options.withhold(status, headers)) {
+      this.#isWithheld = true;
+      this.#stalled = setTimeout(() => started.abort(new Error('too slow to read for nothing')), mostWithheldMs);
+      return;
+    }
+    response.writeHead(status, this.#options.buildHeaders(status, headers));
+    this.#options.onHead();
+    this.#isHeadSent = true;
+    process.nextTick(flush, this);
+  }
+
+  onResponseData(started: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#isWithheld) {
+      this.#withheldBytes += chunk.length;
+      if (this.#withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
+      return;
+    }
+    if (!this.#isBegun && chunk.length <= mostJoinedBytes) {
       // Node writes a head and a text in one piece, a head and a buffer in two; latin1 stands for the same bytes.
-      const isSmallStart = !isBodyBegun && chunk.length <= mostJoinedBytes;
-      isBodyBegun = true;
-      if ((isSmallStart ? response.write(chunk.toString('latin1'), 'latin1') : response.write(chunk)) || isSettled)
-        return;
-      started.pause();
-      // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
-      clearTimeout(stalled);
-      stalled = setTimeout(() => {
-        leave();
-        response.destroy();
-      }, options.bodyTimeout);
-    },
-    onResponseEnd(started) {
-      if (isWithheld) return settle(() => resolve('withheld'));
-      const hasBody = isBodyBegun;
-      isBodyBegun = true;
-      const raw = flatHeaders(started.rawTrailers);
-      if (raw.length > 0) {
-        const trailers = options.buildTrailers(raw);
-        if (trailers.length > 0) response.addTrailers(trailers);
-      }
-      settle(() => {
-        // After what was written in this turn went out, an end adds no write of its own.
-        if (hasBody) process.nextTick(endResponse, response);
-        else response.end();
-        resolve('complete');
-      });
-    },
-    onResponseError(_started, error) {
-      settle(() => {
-        if (isWithheld) return resolve('withheld');
-        if (isHeadSent) {
-          // Never a clean end after a failure: the browser must see that something is missing.
-          response.destroy();
-          return resolve('cut-by-upstream');
-        }
-        const isSent = controller !== undefined || error instanceof TooLargeError;
-        reject(isSent ? error : new NotSentError('not sent', { cause: error }));
-      });
-    },
-  };
-  try {
-    target.dispatcher.dispatch(
-      {
-        path: options.path,
-        method: options.method as Dispatcher.HttpMethod,
-        headers: options.headers,
-        body: body ?? null,
-        headersTimeout,
-        bodyTimeout: options.bodyTimeout,
-      },
-      handler,
-    );
-  } catch (error) {
-    settle(() => reject(error)); // undici refuses the request itself: characters that no header or path may have
+      this.#held = chunk.toString('latin1');
+      this.#isBegun = true;
+      return;
+    }
+    this.#isBegun = true;
+    this.#writeHeld();
+    this.#write(chunk);
+  }
+
+  onResponseEnd(_started: Dispatcher.DispatchController, trailers: AnswerHeaders): void {
+    if (this.#isWithheld) {
+      this.#finish('withheld');
+      return;
+    }
+    const { response } = this.#options;
+    if (hasOwnNames(trailers)) response.addTrailers(this.#options.buildTrailers(trailers));
+    const held = this.#held;
+    this.#held = undefined;
+    this.#settle();
+    if (held === undefined) response.end();
+    else response.end(held, 'latin1');
+    this.#resolve('complete');
+  }
+
+  onResponseError(_started: Dispatcher.DispatchController | undefined, error: Error): void {
+    if (this.#isSettled) return;
+    if (this.#isWithheld) {
+      this.#finish('withheld');
+    } else if (this.#isHeadSent) {
+      // Never a clean end after a failure: the browser must see that something is missing.
+      this.#finish('cut-by-upstream');
+      this.#options.response.destroy();
+    } else {
+      const isSent = this.#controller !== undefined || error instanceof TooLargeError;
+      this.#fail(isSent ? error : new NotSentError('not sent', { cause: error }));
+    }
+  }
+
+  /**
+   * Head and body go out in one write when they come together. What comes alone goes out alone, at the end of the turn
+   * that it came in (SSE).
+   */
+  flush(): void {
+    if (this.#isSettled) return;
+    const { response } = this.#options;
+    if (!this.#isBegun) response.flushHeaders();
+    this.#isBegun = true;
+    this.#writeHeld();
+  }
+
+  #writeHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#write(held);
+  }
+
+  #write(piece: Buffer | string): void {
+    const { response, timeouts } = this.#options;
+    const isTaken = typeof piece === 'string' ? response.write(piece, 'latin1') : response.write(piece);
+    if (isTaken || this.#isSettled) return;
+    this.#controller?.pause();
+    response.once('drain', () => {
+      clearTimeout(this.#stalled);
+      if (!this.#isSettled) this.#controller?.resume();
+    });
+    // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
+    clearTimeout(this.#stalled);
+    this.#stalled = setTimeout(() => {
+      this.#leave();
+      response.destroy();
+    }, timeouts.body);
+  }
+
+  #leave(): void {
+    this.#finish('left-by-browser');
+    this.#controller?.abort(new Error('the browser left'));
+  }
+
+  #expire(): void {
+    const isLate = problem(this.#options.request.complete ? UpstreamTimeout : RequestTimeout);
+    if (this.#controller === undefined) this.#fail(isLate);
+    else this.#controller.abort(isLate);
+  }
+
+  #finish(outcome: Exchanged): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    this.#resolve(outcome);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    this.#reject(error);
+  }
+
+  #settle(): void {
+    this.#isSettled = true;
+    clearTimeout(this.#stalled);
+    clearTimeout(this.#deadline);
+    const { request, response, limits } = this.#options;
+    response.off('close', this.#onClose);
+    if (this.#body !== undefined) discardBody(request, limits.requestBody, this.#body);
   }
 }
 
-function endResponse(response: ServerResponse): void {
-  response.end();
+function flush(exchange: Exchange): void {
+  exchange.flush();
 }
 
-function flatHeaders(raw: Dispatcher.DispatchController['rawHeaders']): (Buffer | string)[] {
-  return Array.isArray(raw) ? raw : [];
+function hasOwnNames(headers: AnswerHeaders): boolean {
+  for (const _name in headers) return true;
+  return false;
 }

@@ -24,33 +24,22 @@ export interface ForwardOptions extends ExchangeOptions {
  * Nothing is retried but a safe request whose connection failed before a byte was sent: once, and at another target
  * when there is one (S8, PX12).
  */
-export async function forward(options: ForwardOptions): Promise<Exchanged> {
+export function forward(options: ForwardOptions): Promise<Exchanged> {
   const { upstream } = options;
   const target = upstream.pick();
-  if (target === undefined) throw unavailable(upstream);
-  let spentMs = 0;
-  if (!target.line.enter()) {
-    const startedAt = performance.now();
-    const outcome = await waitInLine(options, target);
-    if (outcome === 'left') return 'left-by-browser';
-    spentMs = performance.now() - startedAt;
-  }
-  const sinceMs = performance.now();
-  try {
-    return await attempt(options, target, spentMs);
-  } catch (error) {
-    if (!(error instanceof NotSentError)) throw error;
-    const other = isSafe(options) ? (upstream.pick(target) ?? (target.isUp ? target : undefined)) : undefined;
-    if (other?.line.enter() !== true) throw toProblem(error);
-    return await attempt(options, other, spentMs + performance.now() - sinceMs).catch((again: unknown) => {
-      throw toProblem(again);
-    });
-  }
+  if (target === undefined) return Promise.reject(unavailable(upstream));
+  return target.line.enter() ? attempt(options, target, 0) : forwardLater(options, target);
+}
+
+async function forwardLater(options: ForwardOptions, target: Target): Promise<Exchanged> {
+  const startedAt = performance.now();
+  const outcome = await waitInLine(options, target);
+  return outcome === 'left' ? 'left-by-browser' : attempt(options, target, performance.now() - startedAt);
 }
 
 async function waitInLine(options: ForwardOptions, target: Target): Promise<'entered' | 'left'> {
-  const { upstream, response, headersTimeout, totalTimeout } = options;
-  const outcome = await target.line.wait(response, Math.min(headersTimeout, totalTimeout ?? headersTimeout));
+  const { upstream, response, timeouts } = options;
+  const outcome = await target.line.wait(response, Math.min(timeouts.headers, timeouts.total ?? timeouts.headers));
   switch (outcome) {
     case 'left':
       target.count('left-by-browser');
@@ -71,23 +60,33 @@ async function waitInLine(options: ForwardOptions, target: Target): Promise<'ent
 }
 
 /** One exchange, and what the target is thought of after it. */
-async function attempt(options: ForwardOptions, target: Target, spentMs: number): Promise<Exchanged> {
+function attempt(options: ForwardOptions, target: Target, spentMs: number, isSecond = false): Promise<Exchanged> {
   const sinceMs = performance.now();
-  try {
-    const outcome = await exchange(options, target, spentMs);
-    target.count(outcome);
-    if (outcome === 'left-by-browser') target.abandoned(sinceMs);
-    return outcome;
-  } catch (error) {
-    target.count('failed');
-    const known = toProblem(error);
-    const isItsFault = known instanceof UpstreamTimeout || known instanceof UpstreamUnreachable;
-    if (isItsFault) target.failed(sinceMs, !(error instanceof NotSentError));
-    else target.abandoned(sinceMs);
-    throw error instanceof NotSentError ? error : known;
-  } finally {
-    target.line.leave();
-  }
+  return new Promise((resolve, reject) => {
+    const onOutcome = (outcome: Exchanged) => {
+      target.count(outcome);
+      if (outcome === 'left-by-browser') target.abandoned(sinceMs);
+      target.line.leave();
+      resolve(outcome);
+    };
+    const onError = (error: unknown) => {
+      target.count('failed');
+      const known = toProblem(error);
+      const isItsFault = known instanceof UpstreamTimeout || known instanceof UpstreamUnreachable;
+      if (isItsFault) target.failed(sinceMs, !(error instanceof NotSentError));
+      else target.abandoned(sinceMs);
+      target.line.leave();
+      const other = error instanceof NotSentError && !isSecond ? otherTarget(options, target) : undefined;
+      if (other?.line.enter() === true) resolve(attempt(options, other, spentMs + performance.now() - sinceMs, true));
+      else reject(known);
+    };
+    exchange(options, target, spentMs, onOutcome, onError);
+  });
+}
+
+/** Where to send it once more, if that can do no harm. */
+function otherTarget(options: ForwardOptions, failed: Target): Target | undefined {
+  return isSafe(options) ? (options.upstream.pick(failed) ?? (failed.isUp ? failed : undefined)) : undefined;
 }
 
 function isSafe({ method, hasBody, response }: ForwardOptions): boolean {

@@ -134,79 +134,97 @@ export function buildUpstreamHeaders(raw: string[], { extra, hasBody, replaced }
   return headers;
 }
 
-/** Header names that a `Connection` header makes hop-by-hop (RFC 9110 §7.6.1). */
-function connectionOptions(raw: (Buffer | string)[]): Set<string> | undefined {
-  let named: Set<string> | undefined;
+/** Header names that `Connection` headers make hop-by-hop (RFC 9110 §7.6.1). */
+function connectionOptions(raw: string[]): Set<string> | undefined {
+  let values = '';
   for (let index = 0; index < raw.length; index += 2) {
-    const item = raw[index] as Buffer | string;
-    if (item.length !== 'connection'.length || text(item).toLowerCase() !== 'connection') continue;
-    const value = text(raw[index + 1] as Buffer | string).toLowerCase();
-    if (value === 'keep-alive' || value === 'close') continue; // as nearly always
-    for (const option of value.split(',')) {
-      const name = option.trim();
-      if (name === '' || name === 'keep-alive' || name === 'close') continue;
-      named ??= new Set();
-      named.add(name);
-    }
+    const name = raw[index] as string;
+    if (name.length !== 'connection'.length || name.toLowerCase() !== 'connection') continue;
+    const value = raw[index + 1] as string;
+    if (value !== 'keep-alive') values += `${value},`; // as nearly always
+  }
+  return values === '' ? undefined : namedBy(values);
+}
+
+function namedBy(connection: string): Set<string> | undefined {
+  let named: Set<string> | undefined;
+  for (const option of connection.toLowerCase().split(',')) {
+    const name = option.trim();
+    if (name === '' || name === 'keep-alive' || name === 'close') continue;
+    named ??= new Set();
+    named.add(name);
   }
   return named;
 }
 
+/** Headers of an answer as undici reads them: names in lower case, values as latin1, a list where a name came again. */
+export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
 export interface BrowserHeaderOptions {
   extra: ExtraHeaders;
   cache: boolean;
-  /** A session opened the route: no shared cache may keep the answer (RFC 9111 §3.5). */
-  isPrivate: boolean;
-  status: number;
   /** Turns a Location that points at the upstream into one that browsers can follow. */
   rewriteLocation: (location: string) => string;
-  /** Ours, flat. */
-  replaced: string[];
 }
 
-/** The response headers for the browser, flat, from undici's raw list. Cookies never cross: one could replace ours (S7). */
-export function buildBrowserHeaders(raw: (Buffer | string)[], options: BrowserHeaderOptions): string[] {
-  const connectionNamed = connectionOptions(raw);
+export interface Answered {
+  status: number;
+  /** A session opened the route: no shared cache may keep the answer (RFC 9111 §3.5). */
+  isPrivate: boolean;
+}
+
+/** The response headers for the browser, flat. Cookies never cross: one could replace ours (S7). */
+export function buildBrowserHeaders(
+  answer: AnswerHeaders,
+  options: BrowserHeaderOptions,
+  answered: Answered,
+): string[] {
+  const { extra, cache } = options;
+  const { status } = answered;
+  const { connection } = answer;
+  const connectionNamed =
+    connection === undefined || connection === 'keep-alive' ? undefined : namedBy(String(connection));
   const headers: string[] = [];
-  for (let index = 0; index < raw.length; index += 2) {
-    const name = text(raw[index] as Buffer | string).toLowerCase();
-    if (!responseHeaders.has(name) && !isExtra(name, options.extra) && !(options.cache && cachingHeaders.has(name)))
-      continue;
+  for (const name in answer) {
+    if (!responseHeaders.has(name) && !isExtra(name, extra) && !(cache && cachingHeaders.has(name))) continue;
     if (connectionNamed?.has(name) === true) continue;
-    const value = text(raw[index + 1] as Buffer | string);
-    if (name === 'www-authenticate' && !isTokenChallenge(value)) continue;
-    if (name === 'content-length' && options.status === 204) continue; // RFC 9110 §8.6
-    headers.push(name, rewritten(name, value, options));
+    if (name === 'content-length' && status === 204) continue; // RFC 9110 §8.6
+    const values = answer[name] ?? '';
+    if (typeof values === 'string') addHeader(headers, name, values, options, answered);
+    else for (const value of values) addHeader(headers, name, value, options, answered);
   }
-  for (const item of options.replaced) headers.push(item);
-  if (!options.cache) headers.push('cache-control', 'no-store');
+  if (!cache) headers.push('cache-control', 'no-store');
   // An upstream's own refusal stays one, and can be told from ours (ER4).
-  if (options.status === 401 || options.status === 403)
-    headers.push('proxy-status', `cloakroom; received-status=${options.status}`);
+  if (status === 401 || status === 403) headers.push('proxy-status', `cloakroom; received-status=${status}`);
   return headers;
 }
 
-function rewritten(name: string, value: string, { isPrivate, rewriteLocation }: BrowserHeaderOptions): string {
-  if (name === 'location') return rewriteLocation(value);
-  if (name !== 'cache-control' || !isPrivate || /\b(private|no-store)\b/i.test(value)) return value;
+function addHeader(
+  headers: string[],
+  name: string,
+  value: string,
+  { rewriteLocation }: BrowserHeaderOptions,
+  { isPrivate }: Answered,
+): void {
+  if (name === 'www-authenticate' && !isTokenChallenge(value)) return;
+  if (name === 'location') headers.push(name, rewriteLocation(value));
+  else if (name === 'cache-control' && isPrivate) headers.push(name, withoutSharing(value));
+  else headers.push(name, value);
+}
+
+function withoutSharing(value: string): string {
+  if (/\b(private|no-store)\b/i.test(value)) return value;
   const kept = value.split(',').filter((directive) => !/^\s*(public|s-maxage\s*=.*)\s*$/i.test(directive));
   return ['private', ...kept.map((directive) => directive.trim()).filter(Boolean)].join(', ');
 }
 
-/** The trailers for the browser, from undici's raw list. */
-export function buildBrowserTrailers(raw: (Buffer | string)[], extra: ExtraHeaders): [string, string][] {
-  const trailers: [string, string][] = [];
-  for (let index = 0; index < raw.length; index += 2) {
-    const name = text(raw[index] as Buffer | string).toLowerCase();
-    if (responseTrailers.has(name) || (isExtra(name, extra) && !responseHeaders.has(name)))
-      trailers.push([name, text(raw[index + 1] as Buffer | string)]);
-  }
-  return trailers;
-}
-
-/** Node reads what it got as latin1, and so do we. */
-function text(item: Buffer | string): string {
-  return typeof item === 'string' ? item : item.toString('latin1');
+/** The trailers for the browser. */
+export function buildBrowserTrailers(answer: AnswerHeaders, extra: ExtraHeaders): [string, string][] {
+  return Object.entries(answer).flatMap(([name, values = []]) =>
+    responseTrailers.has(name) || (isExtra(name, extra) && !responseHeaders.has(name))
+      ? [values].flat().map((value): [string, string] => [name, value])
+      : [],
+  );
 }
 
 /** Basic, Negotiate and the like would make the browser ask its user for a password (T72). */

@@ -3,7 +3,7 @@ import type { SecureContext } from 'node:tls';
 import type { FastifyBaseLogger } from 'fastify';
 import { buildConnector, Pool } from 'undici';
 import type { Api } from '../config/config.ts';
-import type { Metrics } from '../ops/metrics.ts';
+import type { Count, Metrics } from '../ops/metrics.ts';
 import { createBreaker } from './breaker.ts';
 import { startHealthCheck } from './health-check.ts';
 import { createLine, type Line } from './line.ts';
@@ -69,6 +69,15 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
   });
   const line = createLine(limits.connections, limits.queue);
   const labels = { ...apiLabels, target: name };
+  const countOf = (outcome: TargetOutcome) => metrics.upstreams({ ...labels, outcome });
+  const counts: Record<TargetOutcome, Count> = {
+    complete: countOf('complete'),
+    'cut-by-upstream': countOf('cut-by-upstream'),
+    'left-by-browser': countOf('left-by-browser'),
+    withheld: countOf('withheld'),
+    refused: countOf('refused'),
+    failed: countOf('failed'),
+  };
   const breaker = createBreaker({
     ...rules,
     onChange(isOpen) {
@@ -113,7 +122,7 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
     },
     failed: breaker.failed,
     abandoned: breaker.abandoned,
-    count: (outcome) => metrics.upstreams.inc({ ...labels, outcome }),
+    count: (outcome) => counts[outcome](),
     connect: () => openConnection(connector, url),
     async close() {
       await health?.stop();

@@ -43,8 +43,8 @@ export interface FrameLimits {
 
 export type Dialled =
   | { kind: 'open'; socket: WebSocket }
-  /** An answer, but not 101. `rawHeaders` flat. */
-  | { kind: 'refused'; status: number; rawHeaders: string[] }
+  /** An answer, but not 101, with its `WWW-Authenticate` lines. */
+  | { kind: 'refused'; status: number; challenges: string[] | undefined }
   | { kind: 'left-by-browser' };
 
 /**
@@ -147,9 +147,9 @@ function converse(
   browser.on('close', leave).on('end', leave).on('data', refuse);
   socket.on('error', (error) => settle(() => reject(error))); // also after `giveUp`, where it changes nothing
   socket.once('unexpected-response', (_request: ClientRequest, response: IncomingMessage) => {
-    const { statusCode: status = 502, rawHeaders } = response;
+    const { statusCode: status = 502, headersDistinct } = response;
     response.on('error', () => undefined);
-    giveUp(() => resolve({ kind: 'refused', status, rawHeaders }));
+    giveUp(() => resolve({ kind: 'refused', status, challenges: headersDistinct['www-authenticate'] }));
   });
   socket.once('open', () => {
     socket.pause(); // a message that comes at once must find somebody listening

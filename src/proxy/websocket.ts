@@ -81,7 +81,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const isRefused =
       dialled.kind === 'refused' &&
       dialled.status === 401 &&
-      readChallenge(dialled.rawHeaders)?.error === 'invalid_token';
+      readChallenge(dialled.challenges)?.error === 'invalid_token';
     const session = caller.kind === 'session' ? caller.session : undefined;
     // A token that the caller brought is the caller's own: only the caller can get another.
     if (!isRefused || token === undefined || caller.kind === 'bearer') return [dialled, token];

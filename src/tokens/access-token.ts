@@ -48,10 +48,10 @@ const mostRounds = 100;
 export function createAccessTokenSource(options: AccessTokenOptions): AccessTokenSource {
   const { frontend, coordinator, refreshAhead, log, metrics } = options;
   const application: ApplicationTokens = createApplicationTokens(options);
-  const counters = {
-    fresh: metrics.accessTokens.labels({ frontend, outcome: 'fresh' }),
-    ageing: metrics.accessTokens.labels({ frontend, outcome: 'ageing' }),
-    expired: metrics.accessTokens.labels({ frontend, outcome: 'expired' }),
+  const count = {
+    fresh: metrics.accessTokens({ frontend, outcome: 'fresh' }),
+    ageing: metrics.accessTokens({ frontend, outcome: 'ageing' }),
+    expired: metrics.accessTokens({ frontend, outcome: 'expired' }),
   };
 
   const answer = (session: Session, api: Api, entry: IssuedToken): AccessToken => {
@@ -72,7 +72,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
       }
       const state =
         entry === undefined || 'refusedUntil' in entry ? 'expired' : tokenState(entry, session.now, refreshAhead);
-      if (round === 0) counters[state].inc();
+      if (round === 0) count[state]();
       if (state !== 'expired' && entry !== undefined && !('refusedUntil' in entry)) {
         if (state === 'ageing') renewAhead(session, grant);
         return { session, entry };
@@ -106,7 +106,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
       const entry = entryOf(session, grantOf(api));
       if (entry === undefined || 'refusedUntil' in entry) return undefined;
       if (tokenState(entry, session.now, refreshAhead) !== 'fresh') return undefined;
-      counters.fresh.inc();
+      count.fresh();
       return entry;
     },
     async get(session, api) {

@@ -64,7 +64,7 @@ async function runDemo(): Promise<number> {
 /** Runs Cloakroom until it exits or somebody stops the demo; returns the exit code of the demo. */
 async function runCloakroom(stopRequested: AbortSignal): Promise<number> {
   const config = process.env.REDIS_URL ? 'config/demo-redis.yaml' : 'config/demo.yaml';
-  const child = spawn(process.execPath, ['src/cli.ts', 'start', '--config', config], {
+  const child = spawn(process.execPath, ['scripts/cloakroom.cjs', 'start', '--config', config], {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, DEMO_KEY: randomBytes(32).toString('base64url'), DEMO_LISTEN_HOST: HOST },

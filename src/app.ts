@@ -6,7 +6,6 @@ import type { Config } from './config/config.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
-import { filesPlugin } from './frontend/static.ts';
 import { answerClientError } from './http/client-error.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { problem, RouteUnknown } from './http/errors.ts';
@@ -128,7 +127,10 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
     await scope.register(async (inner) => forwardAuthPlugin(inner, { context, forwardAuth }));
   for (const api of frontend.apis)
     if (api.upstream.length > 0) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
-  if (frontend.files !== undefined) await scope.register(async (inner) => filesPlugin(inner, context));
+  if (frontend.files !== undefined) {
+    const { filesPlugin } = await import('./frontend/static.ts'); // nobody else waits for what it needs
+    await scope.register(async (inner) => filesPlugin(inner, context));
+  }
 }
 
 function createServer(config: Config, logStream: DestinationStream | undefined): FastifyInstance {

@@ -1,13 +1,6 @@
 #!/usr/bin/env node
 import { randomBytes } from 'node:crypto';
-import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-
-// Half of the time to start is compiling. Our own folder, not the shared temporary one: whoever can write there could
-// put other code in. An image is read-only and has JavaScript. All that matters is imported after this line.
-if (import.meta.filename.endsWith('.ts'))
-  enableCompileCache(join(import.meta.dirname, '../node_modules/.cache/cloakroom'));
 
 const usage = `cloakroom: a backend for frontend that keeps tokens out of browsers
 

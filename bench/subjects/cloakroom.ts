@@ -75,7 +75,7 @@ export interface StartCloakroomOptions {
   cores?: 'proxy' | 'all';
 }
 
-const program = resolve(import.meta.dirname, '../../src/cli.ts');
+const program = resolve(import.meta.dirname, '../../scripts/cloakroom.cjs');
 
 /** A real `cloakroom start`. Its request log goes into a file. */
 export async function startCloakroom(

@@ -12,7 +12,7 @@ import { openRaw, type RawConnection } from '../support/raw-client.ts';
 import { freePort, uniqueKeyPrefix } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
 
-// The real process: `node src/cli.ts start --config …`, ended as an orchestrator ends it.
+// The real process: `npm start -- --config …`, ended as an orchestrator ends it.
 
 const csrf = { 'x-csrf': '1' };
 const delayMs = 600;

@@ -40,8 +40,11 @@ interface Ran {
 
 const cloakroom = (...args: string[]) =>
   new Promise<Ran>((done) => {
-    execFile(process.execPath, [join(root, 'src/cli.ts'), ...args], { cwd: folder }, (error, stdout, stderr) =>
-      done({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    execFile(
+      process.execPath,
+      [join(root, 'scripts/cloakroom.cjs'), ...args],
+      { cwd: folder },
+      (error, stdout, stderr) => done({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
   });
 const explain = (...args: string[]) => cloakroom('explain', '--config', config, ...args);

@@ -37,7 +37,7 @@ export async function startCloakroomProcess(apis: ConfigData): Promise<Cloakroom
     apis,
   };
   await writeFile(file, stringify(data));
-  const child = spawn(process.execPath, ['src/cli.ts', 'start', '--config', file], {
+  const child = spawn(process.execPath, ['scripts/cloakroom.cjs', 'start', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

@@ -114,7 +114,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       started = startProcess(process.execPath, [
         '--import',
         `data:text/javascript,${encodeURIComponent(blocker)}`,
-        'src/cli.ts',
+        'scripts/cloakroom.cjs',
         'start',
         '--config',
         config.file,

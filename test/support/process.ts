@@ -56,7 +56,7 @@ export function startProcess(command: string, args: string[], env: Record<string
 
 /** `cloakroom …` as the operator types it. */
 export function startCloakroom(...args: string[]): Started {
-  return startProcess(process.execPath, ['src/cli.ts', ...args]);
+  return startProcess(process.execPath, ['scripts/cloakroom.cjs', ...args]);
 }
 
 /** A configuration file in a folder of its own. */

@@ -84,10 +84,13 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   });
   const { adminKey } = config.ops;
   if (adminKey !== undefined) registerAdmin(ops, adminKey, createAdminSessions(contexts), server.log);
-  for (const { server: authorizationServer, bearer } of contexts) {
-    authorizationServer.configuration().catch(() => undefined);
-    bearer.start();
-  }
+  // After all that keeps us from listening.
+  server.addHook('onListen', async () => {
+    for (const { server: authorizationServer, bearer } of contexts) {
+      authorizationServer.configuration().catch(() => undefined);
+      bearer.start();
+    }
+  });
 
   return {
     server,

@@ -1,4 +1,4 @@
-import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { answerClientError, hangUp } from './client-error.ts';
 
@@ -8,6 +8,9 @@ declare module 'fastify' {
     websocket?: boolean;
   }
 }
+
+// An import of node:http touches each of its exports, and one of them loads all of Node's own undici.
+const http = process.getBuiltinModule('node:http');
 
 const sockets = new WeakMap<IncomingMessage, Socket>();
 
@@ -47,7 +50,7 @@ export function routeHandshakes(
     // Before Node 24.9 (22.21) everything with an Upgrade header comes here, and its body is lost. Nor may anything
     // follow a handshake before it was answered (RFC 6455 §4.1).
     if (!isHandshake(request) || head.length > 0) return answerClientError(new Error('not a handshake'), socket);
-    const response = new ServerResponse(request);
+    const response = new http.ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.once('finish', () => hangUp(socket));

@@ -27,9 +27,6 @@ import { type Arrived, buildHeadersFor, upstreamPath } from './upstream-request.
 import type { Upstream } from './upstreams.ts';
 import type { WebSockets } from './websocket.ts';
 
-/** Says by its arguments that it is a hook of Fastify. */
-export type ForwardHook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void;
-
 /** What is the same for all calls of one API. */
 interface Route {
   context: FrontendContext;
@@ -50,7 +47,7 @@ export function buildForwardHandler(
   labels: { frontend: string; api: string },
   reviewOf: ReviewOf,
   webSockets: WebSockets | undefined,
-): ForwardHook {
+): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
   const route: Route = {
     context,
     api,
@@ -65,8 +62,7 @@ export function buildForwardHandler(
     },
   };
 
-  /** Begins it; a promise where errors come later. */
-  const begin = (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+  return (request, reply) => {
     const { raw, admitted } = request;
     if (admitted === undefined) throw problem(SessionRequired); // the hook of the route did not run
     if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) {
@@ -79,15 +75,6 @@ export function buildForwardHandler(
     if (webSockets !== undefined && handshakeSocket(raw) !== undefined)
       return webSockets.open(request, reply, path, (token) => route.headersFor(arrivedOf(request, false), token));
     return new ApiCall(route, request, reply, admitted, path).run();
-  };
-
-  return (request, reply, done) => {
-    try {
-      // Nothing is left to do for Fastify when it went well: the answer is on its way past it.
-      begin(request, reply).catch(done);
-    } catch (error) {
-      done(error as Error);
-    }
   };
 }
 

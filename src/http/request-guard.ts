@@ -23,6 +23,10 @@ export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>
     // In this order: Fastify makes the route's options anew whenever they are asked for.
     const isExpected = handshakeSocket(request.raw) !== undefined && request.routeOptions.config?.websocket === true;
     const fault = requestFault(rawHeaders, headers, url, hosts, isExpected);
+    // Without a body it describes nothing (RFC 9110 §8.3), and Fastify would begin to read: Node announces no end of a
+    // body that was never there (`optimizeEmptyRequests` in app.ts), so that it would wait for ever.
+    if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined)
+      delete headers['content-type'];
     if (fault === undefined) done();
     else done(problem(fault));
   });

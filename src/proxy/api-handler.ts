@@ -208,8 +208,10 @@ function isWithBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
+/** One of several lines is enough: browsers go by the last that they understand. */
 function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
-  return type !== undefined && /^text\/event-stream\b/i.test(String(type));
+  const isOne = (line: string) => /^text\/event-stream\b/i.test(line);
+  return typeof type === 'string' ? isOne(type) : type?.some(isOne) === true;
 }
 
 /**

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, expect, it } from 'vitest';
 import { createGate, forceRefresh, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
-import { type Respond, serverSentEvents } from '../support/echo-upstream/answers.ts';
+import { type Respond, reply, serverSentEvents } from '../support/echo-upstream/answers.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
@@ -63,6 +63,22 @@ it('SSE of an API is cut when the session ended before the API answered', { time
   await logOut(browser);
   gate.open();
   expect(await (await opening).ended).toBe('aborted');
+});
+
+// Browsers take the last line (Fetch, "extract a MIME type").
+it('SSE of an API is cut even where its type is the second of two', async () => {
+  world = await startWorld({ store: 'memory' });
+  world.upstream.respond = reply({
+    headers: [
+      ['Content-Type', 'text/plain'],
+      ['Content-Type', 'text/event-stream'],
+    ],
+    body: endless(),
+  });
+  const browser = await world.loggedIn();
+  const stream = await openTicks(browser);
+  await logOut(browser);
+  expect(await stream.ended).toBe('aborted');
 });
 
 it('SSE of an API is cut when the session runs out', async () => {

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createGate } from '../support/api-calls.ts';
 import { hang, rawBytes, reply, serverSentEvents } from '../support/echo-upstream/answers.ts';
 import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 import { openRaw, rawRequest } from '../support/raw-client.ts';
@@ -165,6 +167,44 @@ describe('what an answer means', () => {
     );
     const result = await rawRequest(world.port, world.head('/api/orders/1'));
     expect(result.responses.map(({ status }) => status)).toEqual([200]);
+  });
+});
+
+describe('the beginning of an answer', () => {
+  const chunk = (bytes: Buffer) =>
+    Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')]);
+  const head = Buffer.from('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+
+  // What comes together is kept for a moment, to go out in one write: it must neither stay, nor change, nor change places.
+  for (const sizes of [[1], [300, 1], [1, 300, 8192], [200, 20_000], [8192, 8193, 1]]) {
+    it(`T97 T93 of pieces of ${sizes.join(' and ')} bytes is there before the rest, as it was sent`, async () => {
+      const pieces = sizes.map((size) => randomBytes(size).fill(0xff, 0, 1)); // not ASCII, and no UTF-8
+      const rest = randomBytes(100);
+      const gate = createGate();
+      world.upstream.respond = async (request, socket) => {
+        await rawBytes(Buffer.concat([head, ...pieces.map(chunk)]), { end: 'keep' })(request, socket);
+        await gate.opened;
+        await rawBytes([chunk(rest), '0\r\n\r\n'], { end: 'keep' })(request, socket);
+      };
+      const connection = await openRaw(world.port);
+      await connection.write(world.head('/api/orders/1'));
+      const first = Buffer.concat(pieces);
+      await until(() => connection.responses()[0]?.bytes.equals(first), { message: 'the first pieces' });
+      gate.open();
+      expect((await connection.response()).bytes.equals(Buffer.concat([first, rest]))).toBe(true);
+      connection.close();
+    });
+  }
+
+  it('T97 T93 that is all of it arrives in order, several pieces and a trailer', async () => {
+    const pieces = [randomBytes(10), randomBytes(1), randomBytes(9000)];
+    world.upstream.respond = rawBytes(
+      Buffer.concat([head, ...pieces.map(chunk), Buffer.from('0\r\nServer-Timing: a\r\nServer-Timing: b\r\n\r\n')]),
+      { end: 'keep' },
+    );
+    const { responses } = await rawRequest(world.port, world.head('/api/orders/1'));
+    expect(responses[0]?.bytes.equals(Buffer.concat(pieces))).toBe(true);
+    expect(responses[0]?.trailers.map(([, value]) => value)).toEqual(['a', 'b']);
   });
 });
 

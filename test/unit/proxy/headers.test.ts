@@ -52,6 +52,22 @@ describe('buildUpstreamHeaders', () => {
     ]); // biome-ignore format: pairs
   });
 
+  it('T66 all Connection headers count, in any case', () => {
+    const raw = [
+      'Connection',
+      'keep-alive',
+      'connection',
+      'Accept',
+      'CONNECTION',
+      'x, RANGE',
+      'Accept',
+      'x',
+      'Range',
+      'y',
+    ];
+    expect(buildUpstreamHeaders(raw, { extra: none, hasBody: false, replaced: [] })).toEqual([]);
+  });
+
   it('a wildcard opens only what it was meant for', () => {
     const extra = buildExtraHeaders(['x-*x', 'x-f*', 'x-shop-*', 's*', 'x-tenant']);
     const raw = [
@@ -99,6 +115,34 @@ describe('buildBrowserHeaders', () => {
     const raw = ['Cache-Control', 'public', 'cache-control', 'max-age=1', 'Expires', '0', 'Age', '1'];
     expect(buildBrowserHeaders(read(raw), options, answered)).toEqual(['cache-control', 'no-store']);
     expect(buildBrowserHeaders(read(raw), { ...options, cache: true }, answered)).toHaveLength(8);
+  });
+
+  it('T72 all Connection headers count, in any case', () => {
+    const raw = ['Connection', 'keep-alive', 'Connection', 'ETag', 'Connection', 'x, VARY', 'ETag', 'a', 'Vary', 'b'];
+    expect(buildBrowserHeaders(read(raw), options, answered)).toEqual(['cache-control', 'no-store']);
+  });
+
+  it('passes back every line of a header, in order', () => {
+    const raw = ['Link', 'a', 'Vary', 'b', 'LINK', 'c', 'Vary', '', 'link', 'd'];
+    expect(pairs(buildBrowserHeaders(read(raw), { ...options, cache: true }, answered))).toEqual([
+      ['link', 'a'],
+      ['link', 'c'],
+      ['link', 'd'],
+      ['vary', 'b'],
+      ['vary', ''],
+    ]);
+  });
+
+  it('T38 names that objects have of their own are names like others', () => {
+    const extra = buildExtraHeaders(['__proto__', 'constructor', 'to*']);
+    const raw = ['__proto__', 'a', 'Constructor', 'b', 'toString', 'c', '__proto__', 'd', 'hasOwnProperty', 'e'];
+    expect(pairs(buildBrowserHeaders(read(raw), { ...options, extra, cache: true }, answered))).toEqual([
+      ['__proto__', 'a'],
+      ['__proto__', 'd'],
+      ['constructor', 'b'],
+      ['tostring', 'c'],
+    ]);
+    expect(buildBrowserTrailers(read(raw), none)).toEqual([]);
   });
 
   it('T72 passes only token challenges back', () => {

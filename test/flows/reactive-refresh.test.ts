@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { bearers, call, sessionOf } from '../support/api-calls.ts';
-import { type Respond, reply } from '../support/echo-upstream/answers.ts';
+import { bearers, call, createGate, sessionOf } from '../support/api-calls.ts';
+import { type Respond, rawBytes, reply } from '../support/echo-upstream/answers.ts';
 import { problemCode } from '../support/login-attempt.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
@@ -149,6 +149,41 @@ describe('an API that refuses a token which should be good', () => {
     world.upstream.respond = refusal;
     expect((await call(browser)).status).toBe(401);
     expect(world.provider.tokenRequests(grantType)).toHaveLength(2);
+  });
+
+  it('PX14 a refusal that never ends is not waited for', async () => {
+    const browser = await start();
+    await call(browser);
+    const old = refuseOldTokens();
+    const refused = new Set(bearers(world));
+    const stuck = rawBytes(
+      'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 9\r\n\r\nhalf',
+      { end: 'keep' },
+    );
+    world.upstream.respond = (request, socket) =>
+      (refused.has(request.header('authorization')) ? stuck : old)(request, socket);
+    expect((await call(browser)).status).toBe(200);
+  });
+
+  it('T95 is not asked again for a browser that left meanwhile', async () => {
+    const browser = await start();
+    await call(browser);
+    world.upstream.respond = refuseOldTokens();
+    const gate = createGate();
+    world.provider.faults.refreshResponse = { holdUntil: gate.opened };
+    const leaving = new AbortController();
+    const left = call(browser, leaving.signal).catch(() => 'left');
+    const connections = () => new Promise<number>((done) => world.app.server.server.getConnections((_, n) => done(n)));
+    await until(() => refreshes() === 1);
+    const before = await connections();
+    leaving.abort();
+    expect(await left).toBe('left');
+    await until(async () => (await connections()) < before, { message: 'Cloakroom to know' });
+    gate.open();
+    await until(() => world.log.lines.some(({ msg }) => msg === 'request cut short'));
+    expect(world.upstream.requests).toHaveLength(2);
+    expect((await call(browser)).status).toBe(200);
+    expect(world.upstream.requests).toHaveLength(3);
   });
 
   it('PX14 a long refusal is not read to its end', async () => {

@@ -124,6 +124,16 @@ describe('a target that is gone', () => {
     await back();
   });
 
+  it('costs a GET that has a body, as its body can’t be sent twice', async () => {
+    const back = await takeDown(1);
+    const answers = [];
+    for (let count = 0; count < 3; count++)
+      answers.push(await world.alice.fetch('/api/turns/1', { body: 'x', headers: { 'content-length': '1' } }));
+    expect(statuses(answers)).toEqual({ 200: 2, 502: 1 });
+    expect(total()).toBe(2);
+    await back();
+  });
+
   it('is left out after five failures, shown by metrics, and asked again when it is back', async () => {
     const { url } = targets[2] as EchoUpstream;
     world.log.clear();

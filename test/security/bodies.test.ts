@@ -17,6 +17,7 @@ beforeAll(async () => {
   const dead = await freePort();
   world = await startProxyWorld((data) => {
     data.apis.orders.limits = { requestBody: '1MiB' };
+    data.apis.fresh = { path: '/api/fresh', upstream: data.apis.orders.upstream, limits: { requestBody: '1KiB' } };
     data.apis.dead = { path: '/api/dead', upstream: `http://127.0.0.1:${dead}` };
   });
 });
@@ -121,6 +122,12 @@ describe('the limit', () => {
     await connection.write(world.head('/api/orders/2'));
     expect((await connection.response(2)).status).toBe(200);
     connection.close();
+  });
+
+  it('T92 ends a body with 413 that is too long before there is a connection to its API', async () => {
+    const bytes = `${world.head('/api/fresh/1', ['Transfer-Encoding: chunked'], 'POST')}800\r\n${'x'.repeat(0x800)}\r\n`;
+    expect((await rawRequest(world.port, bytes)).status).toBe(413);
+    expect(world.upstream.requests).toEqual([]);
   });
 
   it('T92 cuts a connection that does not stop sending after its 413', async () => {

@@ -58,6 +58,13 @@ describe('the ops listener', () => {
   });
 });
 
+it('OP5 a connection that an API’s answer goes out on while draining is not kept', async () => {
+  const browser = await world.loggedIn();
+  expect((await browser.fetch('/api/orders/1')).header('connection')).toBe('keep-alive');
+  world.app.startDraining();
+  expect((await browser.fetch('/api/orders/1')).all('connection')).toEqual(['close']);
+});
+
 describe('metrics', () => {
   it('OP6 has no label that a request, a user or the provider brought', async () => {
     const marker = 'zz9marker';
@@ -122,7 +129,9 @@ describe('metrics', () => {
     await browser.fetch('/bff/refresh', { method: 'POST', headers: csrf });
     await browser.fetch('/bff/logout', { method: 'POST', headers: csrf });
     await browser.fetch('/api/orders/1');
-    await expect.poll(metrics).toContain(`${series.replace('TARGET', world.upstream.url)} ${value}\n`);
+    const line = `${series.replace('TARGET', world.upstream.url)} ${value}\n`;
+    await expect.poll(metrics).toContain(line);
+    expect(await metrics()).toContain(line); // asking is not counting
   });
 });
 

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import {
   HeadersTooMany,
@@ -25,11 +26,14 @@ export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>
     const fault = requestFault(rawHeaders, headers, url, hosts, isExpected);
     // Without a body it describes nothing (RFC 9110 §8.3), and Fastify would begin to read: Node announces no end of a
     // body that was never there (`optimizeEmptyRequests` in app.ts), so that it would wait for ever.
-    if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined)
-      delete headers['content-type'];
+    if (headers['content-type'] !== undefined && !isWithBody(headers)) delete headers['content-type'];
     if (fault === undefined) done();
     else done(problem(fault));
   });
+}
+
+function isWithBody(headers: IncomingHttpHeaders): boolean {
+  return headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
 }
 
 function requestFault(

@@ -173,6 +173,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#finish('withheld');
       return;
     }
+    if (this.#isSettled) return;
     const { response } = this.#options;
     if (hasOwnNames(trailers)) response.addTrailers(this.#options.buildTrailers(trailers));
     const held = this.#held;

@@ -212,14 +212,15 @@ describe('the handshake with the API', () => {
 describe('what is open', () => {
   it('is limited for each session, and places are given back', async () => {
     const browser = await startWith(createWebSocketApi(echo), { connectionsPerSession: 2 });
-    const pages = [await openWebSocket(world, browser), await openWebSocket(world, browser)];
+    const first = await openWebSocket(world, browser);
+    const second = await openWebSocket(world, browser);
     const refusal = await refusalOf(world, browser);
     expect([refusal.status, refusal.code, refusal.headers['retry-after']]).toEqual([429, 'BFF_WEBSOCKET_LIMIT', '30']);
     const other = await openWebSocket(world, await world.loggedIn('bob'));
-    pages[0]?.socket.close();
-    await pages[0]?.closed;
+    first.socket.close();
+    await first.closed;
     const again = await eventually(() => openWebSocket(world, browser));
-    for (const page of [...pages, other, again]) page.socket.terminate();
+    for (const page of [first, second, other, again]) page.socket.terminate();
   });
 
   it('is limited for the API, also what is only being opened', async () => {

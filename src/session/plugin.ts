@@ -49,6 +49,10 @@ export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
         // "First one wins" would let a planted cookie decide (T43).
         delete request.cookies[cookieName];
         reply.clearCookie(cookieName, attributes);
+      } else if (ticket.kind === 'valid' && sessions.wasReplaced(ticket.sessionId)) {
+        // The plugin clears the cookie of a session that is over. The login that replaced this one has set another,
+        // and this answer may arrive after it: two tabs that log in at once would end up without any (SE13).
+        delete request.cookies[cookieName];
       }
     });
 

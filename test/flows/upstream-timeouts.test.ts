@@ -4,7 +4,8 @@ import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 import { openRaw } from '../support/raw-client.ts';
 import { until } from '../support/wait.ts';
 
-// timeouts.total: an exchange that takes too long ends, whatever it is busy with (T94).
+// timeouts.total: an exchange that takes too long ends, whatever it is busy with (T94). timeouts.headers: the upstream has
+// that long once it is its turn.
 
 let world: ProxyWorld;
 
@@ -18,6 +19,14 @@ beforeAll(async () => {
       timeouts: { total: '400ms' },
       limits: { connections: 1, queue: 2 },
       breaker: { failures: 1000 },
+    };
+    const strict = { upstream, timeouts: { headers: '400ms' }, breaker: { failures: 1000 } };
+    data.apis.strict = { path: '/api/strict', ...strict };
+    data.apis.single = {
+      path: '/api/single',
+      ...strict,
+      timeouts: { headers: '1500ms' },
+      limits: { connections: 1, queue: 2 },
     };
   });
 });
@@ -73,4 +82,78 @@ it('counts the wait for a connection, and lets no more than limits.queue wait', 
   expect(busy?.header('retry-after')).toBe('1');
   expect(performance.now() - startedAt).toBeLessThan(4000);
   await until(() => world.upstream.active === 0);
+});
+
+/** Longer than the limit of `/api/strict` and two looks. */
+const pastLimit = () => pass(1200);
+
+const pass = (ms: number) => {
+  const startedAt = performance.now();
+  return until(() => performance.now() - startedAt > ms);
+};
+
+it('T94 counts the wait for a connection for the headers too', async () => {
+  let release = () => {};
+  world.upstream.respond = async (request, socket) => {
+    if (request.target === '/2') return hang()(request, socket);
+    await new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    return reply()(request, socket);
+  };
+  const startedAt = performance.now();
+  const answers = Promise.all([world.alice.fetch('/api/single/1'), world.alice.fetch('/api/single/2')]);
+  await pass(1300);
+  release();
+  expect((await answers).map(({ status }) => status)).toEqual([200, 504]);
+  const tookMs = performance.now() - startedAt;
+  expect(tookMs).toBeGreaterThanOrEqual(1500);
+  expect(tookMs).toBeLessThan(1300 + 1500); // what it would be from when it had its connection
+  expect(world.upstream.requests.length).toBe(2);
+});
+
+it('T91 gives the browser time to send, whether it pauses or is slow', async () => {
+  const connection = await openRaw(world.port);
+  await connection.write(world.head('/api/strict/1', ['Content-Length: 24'], 'POST'));
+  await pastLimit();
+  for (let sent = 0; sent < 24; sent++) {
+    await connection.write('x');
+    await until(() => world.upstream.requests[0]?.bodyLength === sent + 1);
+    await pass(50);
+  }
+  expect((await connection.response(1)).status).toBe(200);
+  connection.close();
+});
+
+it('T94 answers 504 when the upstream takes nothing more of an upload', async () => {
+  world.upstream.respondOn = 'head';
+  world.upstream.respond = (_request, socket) => {
+    socket.pause();
+    return new Promise(() => {});
+  };
+  const body = Buffer.alloc(9 * 1024 * 1024);
+  const connection = await openRaw(world.port);
+  void connection.write(world.head('/api/strict/1', [`Content-Length: ${body.length}`], 'POST'));
+  void connection.write(body).catch(() => undefined);
+  expect((await connection.response(1)).status).toBe(504);
+  connection.close();
+});
+
+it('T94 interim answers put nothing off once the upload is there, but may come while it is on its way', async () => {
+  world.upstream.respondOn = 'head';
+  world.upstream.respond = async (request, socket) => {
+    while (!socket.destroyed) {
+      socket.write('HTTP/1.1 103 Early Hints\r\n\r\n');
+      await pass(50);
+      if (request.bodyLength === 2) break;
+    }
+    await reply({ body: 'done' })(request, socket);
+  };
+  const connection = await openRaw(world.port);
+  await connection.write(world.head('/api/strict/1', ['Content-Length: 2'], 'POST'));
+  await connection.write('x');
+  await pastLimit();
+  await connection.write('x');
+  expect((await connection.response(1)).status).toBe(200);
+  connection.close();
 });

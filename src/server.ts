@@ -11,7 +11,8 @@ import { reportReady, superviseWorkers } from './workers.ts';
 
 /** The process, or the supervisor of several: configuration → app → listen → drain. The only file that exits. */
 export async function startServer(configFile: string): Promise<void> {
-  setFlagsFromString('--no-allocation-site-pretenuring'); // see docs/performance.md
+  // What they are for: docs/adr/0014. V8 reads both whenever it decides, not only when it starts.
+  for (const flag of ['--no-allocation-site-pretenuring', '--heap-growing-percent=100']) setFlagsFromString(flag);
   const loaded = loadConfig(configFile);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(formatProblem(problem));

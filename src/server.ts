@@ -9,10 +9,16 @@ import { formatProblem, loadConfig } from './config/load.ts';
 import { loggerOptions, openLogStream } from './ops/logging.ts';
 import { reportReady, superviseWorkers } from './workers.ts';
 
+/** How V8 collects garbage; it reads these whenever it decides. Why: ADR 14. */
+const collectorFlags = [
+  '--no-allocation-site-pretenuring',
+  '--heap-growing-percent=100',
+  '--no-memory-reducer-favors-memory',
+];
+
 /** The process, or the supervisor of several: configuration → app → listen → drain. The only file that exits. */
 export async function startServer(configFile: string): Promise<void> {
-  // What they are for: docs/adr/0014. V8 reads both whenever it decides, not only when it starts.
-  for (const flag of ['--no-allocation-site-pretenuring', '--heap-growing-percent=100']) setFlagsFromString(flag);
+  for (const flag of collectorFlags) setFlagsFromString(flag);
   const loaded = loadConfig(configFile);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(formatProblem(problem));

@@ -12,6 +12,8 @@ import type { ConfigData } from './world.ts';
 /** Cloakroom in a process of its own, as `cloakroom start` runs it, to see what it costs. */
 export interface CloakroomProcess {
   port: number;
+  /** Everything it wrote. */
+  output(): string;
   /** Bytes of memory it holds now. */
   memory(): Promise<number>;
   /** Calls the function and returns the most memory that was held meanwhile. */
@@ -19,8 +21,8 @@ export interface CloakroomProcess {
   stop(): Promise<void>;
 }
 
-/** Starts it with these APIs. No provider is needed as long as nobody logs in. */
-export async function startCloakroomProcess(apis: ConfigData): Promise<CloakroomProcess> {
+/** Starts it with these APIs, and with these flags for Node. No provider is needed as long as nobody logs in. */
+export async function startCloakroomProcess(apis: ConfigData, flags: string[] = []): Promise<CloakroomProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'cloakroom-process-'));
   const port = await freePort();
   const file = join(folder, 'cloakroom.yaml');
@@ -37,7 +39,7 @@ export async function startCloakroomProcess(apis: ConfigData): Promise<Cloakroom
     apis,
   };
   await writeFile(file, stringify(data));
-  const child = spawn(process.execPath, ['scripts/cloakroom.cjs', 'start', '--config', file], {
+  const child = spawn(process.execPath, [...flags, 'scripts/cloakroom.cjs', 'start', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -60,6 +62,7 @@ export async function startCloakroomProcess(apis: ConfigData): Promise<Cloakroom
   );
   return {
     port,
+    output: () => output,
     memory,
     async mostMemory(during) {
       let most = await memory();

@@ -132,12 +132,8 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
   }
 
   onResponseStart(_started: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
-    const { request, response } = this.#options;
-    if (status < 200) {
-      // 100 and 103 are for this hop only. After the upload they put nothing off: they could come for ever (T94).
-      if (!request.complete) this.#quietLooks = 0;
-      return;
-    }
+    const { response } = this.#options;
+    if (status < 200) return; // 100 and 103 are for this hop only, and put nothing off: they could come for ever (T94)
     this.#target.answered(status);
     this.#quietLooks = 0;
     if (status > 599) throw problem(UpstreamInvalid); // means nothing to anybody (RFC 9110 §15)
@@ -223,7 +219,6 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
     if (isTaken || this.#isSettled) return;
     this.#controller?.pause();
     this.#isPaused = true;
-    this.#quietLooks = 0;
     response.once('drain', () => {
       this.#isPaused = false;
       this.#quietLooks = 0;

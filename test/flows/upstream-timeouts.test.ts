@@ -20,14 +20,11 @@ beforeAll(async () => {
       limits: { connections: 1, queue: 2 },
       breaker: { failures: 1000 },
     };
-    const strict = { upstream, timeouts: { headers: '400ms' }, breaker: { failures: 1000 } };
-    data.apis.strict = { path: '/api/strict', ...strict };
-    data.apis.single = {
-      path: '/api/single',
-      ...strict,
-      timeouts: { headers: '1500ms' },
-      limits: { connections: 1, queue: 2 },
-    };
+    const own = { upstream, breaker: { failures: 1000 } };
+    data.apis.strict = { path: '/api/strict', ...own, timeouts: { headers: '400ms', body: '400ms' } };
+    const single = { ...own, limits: { connections: 1, queue: 2 } };
+    data.apis.headers = { path: '/api/headers', ...single, timeouts: { headers: '1500ms', body: '400ms' } };
+    data.apis.total = { path: '/api/total', ...single, timeouts: { total: '1500ms' } };
   });
 });
 beforeEach(() => world.fresh());
@@ -92,7 +89,7 @@ const pass = (ms: number) => {
   return until(() => performance.now() - startedAt > ms);
 };
 
-it('T94 counts the wait for a connection for the headers too', async () => {
+it.each(['headers', 'total'])('T94 counts the wait for a connection for timeouts.%s too', async (api) => {
   let release = () => {};
   world.upstream.respond = async (request, socket) => {
     if (request.target === '/2') return hang()(request, socket);
@@ -102,7 +99,7 @@ it('T94 counts the wait for a connection for the headers too', async () => {
     return reply()(request, socket);
   };
   const startedAt = performance.now();
-  const answers = Promise.all([world.alice.fetch('/api/single/1'), world.alice.fetch('/api/single/2')]);
+  const answers = Promise.all([world.alice.fetch(`/api/${api}/1`), world.alice.fetch(`/api/${api}/2`)]);
   await pass(1300);
   release();
   expect((await answers).map(({ status }) => status)).toEqual([200, 504]);
@@ -156,4 +153,39 @@ it('T94 interim answers put nothing off once the upload is there, but may come w
   await connection.write('x');
   expect((await connection.response(1)).status).toBe(200);
   connection.close();
+});
+
+it('T94 waits for an upstream that takes an upload slowly', async () => {
+  world.upstream.respondOn = 'head';
+  const body = Buffer.alloc(32 * 1024 * 1024); // much more than the system’s buffers take
+  world.upstream.respond = async (request, socket) => {
+    socket.on('data', () => {
+      socket.pause();
+      setTimeout(() => socket.resume(), 6);
+    });
+    await until(() => request.bodyLength === body.length, { timeoutMs: 20_000 });
+    await reply()(request, socket);
+  };
+  const startedAt = performance.now();
+  const connection = await openRaw(world.port);
+  await connection.write(world.head('/api/headers/1', [`Content-Length: ${body.length}`], 'POST'));
+  void connection.write(body);
+  expect((await connection.response(1, 20_000)).status).toBe(200);
+  expect(performance.now() - startedAt).toBeGreaterThan(2100);
+  connection.close();
+});
+
+it('T94 counts from the last that came: a body may come slowly, and after a head that took its time', async () => {
+  world.upstream.respond = async (request, socket) => {
+    await pass(900);
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n');
+    await pass(150);
+    for (let sent = 0; sent < 20 && !socket.destroyed; sent++) {
+      socket.write('x');
+      await pass(80);
+    }
+    request.sentBodyBytes = 20;
+  };
+  const answer = await world.alice.fetch('/api/headers/1');
+  expect(answer.text).toBe('x'.repeat(20));
 });

@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs';
 import { connect } from 'node:net';
 import { until } from '../test/support/wait.ts';
 import { processesOf } from './accounting.ts';
-import { type Cores, findProgram, moveTo } from './machine.ts';
+import { batchCommand, type Cores, moveTo } from './machine.ts';
 
 export interface StartOptions {
   command: string;
@@ -45,16 +45,12 @@ export function createProcesses(cores: Cores | undefined): Processes {
   const coresOf = (where: StartOptions['cores'], known: Cores) => known[where === 'rest' ? rest : where];
   const pinned = (where: StartOptions['cores']) =>
     cores === undefined ? [] : ['taskset', '--cpu-list', coresOf(where, cores)];
-  // SCHED_BATCH: load, upstream and Redis work off what there is when it is their turn, instead of being woken, and waking
-  // each other, for every packet. That is what they do on a machine of their own.
-  const chrt = findProgram('chrt');
-  const patient = (where: StartOptions['cores']) =>
-    chrt === undefined || where !== 'rest' ? [] : [chrt, '--batch', '0'];
+  const batch = batchCommand(); // load, upstream and Redis, as on machines of their own
   return {
     start(options) {
       const [command = '', ...args] = [
         ...pinned(options.cores),
-        ...patient(options.cores),
+        ...(options.cores === 'rest' ? batch : []),
         options.command,
         ...options.args,
       ];

@@ -69,7 +69,7 @@ describe('WebSockets in a browser', () => {
     await expect.poll(() => heard(two)).toEqual(['hello']);
     await two.evaluate(say('and back'));
     await expect.poll(() => heard(one)).toEqual(['hello', 'and back']);
-    expect(frames).toEqual(['hello', 'and back']);
+    await expect.poll(() => frames).toEqual(['hello', 'and back']); // each tab hears it when it comes
     const [request] = upstream.requests;
     expect([request?.header('cookie'), request?.header('authorization')]).toEqual([
       undefined,

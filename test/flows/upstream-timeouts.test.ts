@@ -2,14 +2,17 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { hang, reply } from '../support/echo-upstream/answers.ts';
 import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 import { openRaw } from '../support/raw-client.ts';
+import { startVanishingPeer } from '../support/vanishing-peer.ts';
 import { until } from '../support/wait.ts';
 
 // timeouts.total: an exchange that takes too long ends, whatever it is busy with (T94). timeouts.headers: the upstream has
 // that long once it is its turn.
 
 let world: ProxyWorld;
+let vanishing: Awaited<ReturnType<typeof startVanishingPeer>>;
 
 beforeAll(async () => {
+  vanishing = await startVanishingPeer();
   world = await startProxyWorld((data) => {
     const { upstream } = data.apis.orders;
     data.apis.limited = { path: '/api/limited', upstream, timeouts: { total: '400ms' }, breaker: { failures: 1000 } };
@@ -24,11 +27,16 @@ beforeAll(async () => {
     data.apis.strict = { path: '/api/strict', ...own, timeouts: { headers: '400ms', body: '400ms' } };
     const single = { ...own, limits: { connections: 1, queue: 2 } };
     data.apis.headers = { path: '/api/headers', ...single, timeouts: { headers: '1500ms', body: '400ms' } };
+    const timeouts = { connect: '1500ms', headers: '300ms' };
+    data.apis.vanishing = { path: '/api/vanishing', upstream: `http://127.0.0.1:${vanishing.port}`, timeouts };
     data.apis.total = { path: '/api/total', ...single, timeouts: { total: '1500ms' } };
   });
 });
 beforeEach(() => world.fresh());
-afterAll(() => world.stop());
+afterAll(async () => {
+  await world.stop();
+  await vanishing.stop();
+});
 
 /** A piece of body every 50 ms, for ever: no other timeout notices. */
 async function* drip(): AsyncGenerator<string> {
@@ -188,4 +196,10 @@ it('T94 counts from the last that came: a body may come slowly, and after a head
   };
   const answer = await world.alice.fetch('/api/headers/1');
   expect(answer.text).toBe('x'.repeat(20));
+});
+
+it('T94 gives a connection the time of timeouts.connect, not of timeouts.headers', async () => {
+  const startedAt = performance.now();
+  expect((await world.alice.fetch('/api/vanishing/1')).status).toBe(504);
+  expect(performance.now() - startedAt).toBeGreaterThanOrEqual(1450);
 });

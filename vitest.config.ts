@@ -3,7 +3,8 @@ import { defineConfig } from 'vitest/config';
 const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
 
 // unit: pure, no Redis. The rest runs against the real peers: Redis, an OpenID provider, sockets. faults: replicas
-// in processes of their own, killed, frozen and cut off. e2e: Chromium.
+// in processes of their own, killed, frozen and cut off. e2e: Chromium. world: what needs a JVM, Go tools or minutes of
+// load; not in CI (docs/architecture.md, two lanes).
 export default defineConfig({
   test: {
     projects: [
@@ -24,6 +25,17 @@ export default defineConfig({
           include: ['test/faults/**/*.test.ts'],
           globalSetup: ['test/support/global-redis.ts', 'test/support/fault-table-setup.ts'],
           testTimeout: 60_000,
+          maxWorkers: 1,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'world',
+          include: ['test/world/**/*.test.ts'],
+          globalSetup: ['test/support/global-redis.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
           maxWorkers: 1,
         },
       },

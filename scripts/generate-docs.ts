@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { configSchema } from '../src/config/schema.ts';
+import { configSchema } from '../src/config/schema/schema.ts';
 import {
   anonymousShape,
   authenticatedShape,
@@ -10,8 +10,8 @@ import {
   problemShape,
   sessionsShape,
 } from '../src/endpoints/shapes.ts';
-import { problemTypes } from '../src/http/errors.ts';
 import { createMetrics } from '../src/ops/metrics.ts';
+import { problemTypes } from '../src/problems/errors.ts';
 
 // `npm run docs` writes what is generated from the code; `npm run docs:check` (CI) fails when it would change.
 

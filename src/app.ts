@@ -6,9 +6,7 @@ import type { Config } from './config/config.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
-import { answerClientError } from './http/client-error.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
-import { problem, RouteUnknown } from './http/errors.ts';
 import { registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
@@ -18,11 +16,13 @@ import { acceptRequestId, createRequestIds, loggerOptions } from './ops/logging.
 import { createMetrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
 import { createRequestLogger } from './ops/request-logger.ts';
+import { answerClientError } from './problems/client-error.ts';
+import { problem, RouteUnknown } from './problems/errors.ts';
 import { buildForwardAuthHosts, forwardAuthPlugin } from './proxy/forward-auth.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
 import { createSessionChannel } from './session/events.ts';
-import { openStore } from './session/open-store.ts';
 import { createStreams } from './session/streams.ts';
+import { openStore } from './store/open-store.ts';
 
 export interface AppOptions {
   /** Where log lines go; standard output by default. */
@@ -131,7 +131,7 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
   for (const api of frontend.apis)
     if (api.upstream.length > 0) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
   if (frontend.files !== undefined) {
-    const { filesPlugin } = await import('./frontend/static.ts'); // nobody else waits for what it needs
+    const { filesPlugin } = await import('./files/plugin.ts'); // nobody else waits for what it needs
     await scope.register(async (inner) => filesPlugin(inner, context));
   }
 }

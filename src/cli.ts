@@ -60,7 +60,7 @@ switch (values.help === true ? 'help' : command) {
     const { formatProblem, loadConfig } = await import('./config/load.ts');
     const loaded = loadConfig(file);
     if (!loaded.ok) fail(loaded.problems.map(formatProblem).join('\n'));
-    const { explainCall, readClaims, UnclearQuestionError } = await import('./proxy/explain.ts');
+    const { explainCall, readClaims, UnclearQuestionError } = await import('./explain/explain.ts');
     const { as, host } = values;
     if (as === true) fail('name the claims file: --as CLAIMS.json');
     if (host === true) fail('name the host: --host HOST');

@@ -1,6 +1,6 @@
-import type { ApiConfig } from './api-schema.ts';
-import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 import type { CrossProblem } from './document.ts';
+import type { ApiConfig } from './schema/api.ts';
+import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
 export function checkApis(

@@ -1,7 +1,7 @@
-import type { ApiConfig } from './api-schema.ts';
-import type { BearerIssuerConfig } from './bearer-schema.ts';
 import type { CrossProblem } from './document.ts';
-import type { FrontendInput } from './schema.ts';
+import type { ApiConfig } from './schema/api.ts';
+import type { BearerIssuerConfig } from './schema/bearer.ts';
+import type { FrontendInput } from './schema/schema.ts';
 
 /** What callers with a token of their own need of an API, of the issuers, and of both together. */
 export function checkBearer(

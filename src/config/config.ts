@@ -1,16 +1,16 @@
 import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
-import type { ApiConfig } from './api-schema.ts';
-import type { AuthorizationServerConfig } from './authorization-server-schema.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
-import type { BearerIssuerConfig } from './bearer-schema.ts';
 import type { CrossProblem } from './document.ts';
 import { checkRedis } from './redis.ts';
-import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema.ts';
-import { isLoopbackHost } from './values.ts';
+import type { ApiConfig } from './schema/api.ts';
+import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+import type { BearerIssuerConfig } from './schema/bearer.ts';
+import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema/schema.ts';
+import { isLoopbackHost } from './schema/values.ts';
 
-export type { ApiConfig, ExchangeConfig, RequireConfig } from './api-schema.ts';
-export type { AuthorizationServerConfig } from './authorization-server-schema.ts';
-export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema.ts';
+export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
+export type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema/schema.ts';
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { buildConfig, type Config } from './config.ts';
 import { type ConfigDocument, type KeyPath, type Problem, readDocument } from './document.ts';
 import { salvageProblems } from './salvage.ts';
-import { configSchema } from './schema.ts';
+import { configSchema } from './schema/schema.ts';
 
 export type LoadResult = { ok: true; config: Config; warnings: string[] } | { ok: false; problems: Problem[] };
 

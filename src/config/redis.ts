@@ -1,6 +1,6 @@
+import { Secret } from '../crypto/secret.ts';
 import type { CrossProblem } from './document.ts';
-import type { RedisConfig } from './schema.ts';
-import { Secret } from './secret.ts';
+import type { RedisConfig } from './schema/schema.ts';
 
 /** Checks the URLs of Redis, and leaves no password in any of them. */
 export function checkRedis(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { z } from 'zod';
 import { buildConfig } from './config.ts';
 import type { CrossProblem } from './document.ts';
-import { configSchema } from './schema.ts';
+import { configSchema } from './schema/schema.ts';
 
 type Data = Record<PropertyKey, unknown>;
 

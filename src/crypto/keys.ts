@@ -1,5 +1,5 @@
 import { createHash, hkdfSync, timingSafeEqual } from 'node:crypto';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from './secret.ts';
 
 /** A key with the id that stands in what it sealed, so that a later key list still finds it (TS7). */
 export interface SealingKey {

@@ -1,9 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { problem, RateLimited, SessionRequired } from '../http/errors.ts';
-import { idleExpiresAt, type Lifetimes, type SessionTimes } from '../session/session.ts';
+import { problem, RateLimited, SessionRequired } from '../problems/errors.ts';
+import { idleExpiresAt, type Lifetimes } from '../session/session.ts';
 import { warningTime, watchSession } from '../session/watch.ts';
+import type { SessionTimes } from '../store/record.ts';
 
 /** Streams of one session at the same time, in this process: one per tab, and then some. */
 const mostStreams = 16;

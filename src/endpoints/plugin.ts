@@ -1,64 +1,14 @@
 import fastifyRateLimit from '@fastify/rate-limit';
-import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
-import { z } from 'zod';
+import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../http/errors.ts';
 import { csrfFault } from '../http/request-source.ts';
-import { ownHeaders } from '../http/security-headers.ts';
+import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../problems/errors.ts';
+import { ownHeaders } from '../problems/security-headers.ts';
 import { sessionPlugin } from '../session/plugin.ts';
-import { backchannelLogout } from './backchannel-logout.ts';
-import { callback } from './callback.ts';
-import { streamEvents } from './events.ts';
-import { frontchannelLogout } from './frontchannel-logout.ts';
-import { login } from './login.ts';
-import { logout, logoutByLink } from './logout.ts';
-import { checkSession, refresh } from './session.ts';
-import { endMySession, endMySessions, listMySessions } from './sessions.ts';
-import { anonymousShape, authenticatedShape, endedShape, logoutShape, sessionsShape, toRouteSchema } from './shapes.ts';
-
-type Handler = (context: FrontendContext, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
-
-interface Endpoint {
-  method: 'GET' | 'POST' | 'DELETE';
-  path: string;
-  handler: Handler;
-  /** `header`: same-origin and `x-csrf: 1`. `read`: not from another site. `own`: the endpoint has its own proof. */
-  csrf: 'header' | 'read' | 'own';
-  isLimited?: boolean;
-  answer?: z.ZodType;
-}
-
-const session = z.union([anonymousShape, authenticatedShape]);
-
-/** The product's own endpoints, whole. */
-export const endpoints: Endpoint[] = [
-  { method: 'GET', path: '/login', handler: login, csrf: 'own', isLimited: true },
-  { method: 'GET', path: '/callback', handler: callback, csrf: 'own', isLimited: true },
-  { method: 'GET', path: '/session', handler: checkSession, csrf: 'read', answer: session },
-  { method: 'POST', path: '/refresh', handler: refresh, csrf: 'header', answer: session },
-  { method: 'POST', path: '/logout', handler: logout, csrf: 'header', answer: logoutShape },
-  { method: 'GET', path: '/logout', handler: logoutByLink, csrf: 'own' },
-  { method: 'GET', path: '/events', handler: streamEvents, csrf: 'read' },
-  { method: 'GET', path: '/sessions', handler: listMySessions, csrf: 'read', answer: sessionsShape },
-  { method: 'DELETE', path: '/sessions', handler: endMySessions, csrf: 'header', answer: endedShape },
-  { method: 'DELETE', path: '/sessions/:id', handler: endMySession, csrf: 'header', answer: endedShape },
-];
-
-const formPostCallback: Endpoint = {
-  method: 'POST',
-  path: '/callback',
-  handler: callback,
-  csrf: 'own',
-  isLimited: true,
-};
+import { type Endpoint, endpointsOf } from './list.ts';
+import { toRouteSchema } from './shapes.ts';
 
 const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
-
-/** What the authorization server calls: no cookie, no session read, its own proof. */
-const providerEndpoints: Endpoint[] = [
-  { method: 'POST', path: '/backchannel-logout', handler: backchannelLogout, csrf: 'own' },
-  { method: 'GET', path: '/frontchannel-logout', handler: frontchannelLogout, csrf: 'own' },
-];
 
 /** Registers the provider's side of `/bff`, in a scope without cookies. */
 export async function providerEndpointsPlugin(scope: FastifyInstance, context: FrontendContext): Promise<void> {
@@ -67,7 +17,8 @@ export async function providerEndpointsPlugin(scope: FastifyInstance, context: F
     reply.headers(ownHeaders(frontend.isSecure));
   });
   acceptForms(scope);
-  for (const { method, path, handler } of providerEndpoints) {
+  const offered = endpointsOf(frontend, 'provider');
+  for (const { method, path, handler } of offered) {
     scope.route({
       method,
       url: `/bff${path}`,
@@ -75,7 +26,7 @@ export async function providerEndpointsPlugin(scope: FastifyInstance, context: F
       handler: (request, reply) => handler(context, request, reply),
     });
   }
-  refuseOtherMethods(scope, frontend.name, providerEndpoints);
+  refuseOtherMethods(scope, frontend.name, offered);
 }
 
 /** Registers `/bff` of one frontend. Nothing under it is ever proxied (PX18). */
@@ -99,10 +50,7 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
     (_request, _body, done) => done(null, undefined), // sent by habit, needed by nothing
   );
 
-  const offered =
-    frontend.authorizationServer.responseMode === 'form_post'
-      ? [...endpoints.filter(({ path }) => path !== '/callback'), formPostCallback]
-      : endpoints;
+  const offered = endpointsOf(frontend, 'page');
   for (const endpoint of offered) {
     scope.route({
       method: endpoint.method,

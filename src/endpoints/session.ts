@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { problem, SessionRequired, TokenUnavailable } from '../http/errors.ts';
+import { logoutSid } from '../logout/logout.ts';
+import { problem, SessionRequired, TokenUnavailable } from '../problems/errors.ts';
 import { idleExpiresAt, type Session } from '../session/session.ts';
 import { tokensOf } from '../tokens/token-set.ts';
 import type { SessionAnswer } from './shapes.ts';
@@ -30,11 +30,6 @@ export async function refresh(
     case 'unavailable':
       throw problem(TokenUnavailable, { retryAfterSeconds: outcome.retryAfterMs / 1000 });
   }
-}
-
-/** Proof for a logout by link: only the session's own browser can know it (CS6). */
-export function logoutSid(session: Session): string {
-  return hashId('logout', session.id);
 }
 
 function describeSession(

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { problem, RouteUnknown, SessionRequired } from '../http/errors.ts';
+import { problem, RouteUnknown, SessionRequired } from '../problems/errors.ts';
 import type { Session } from '../session/session.ts';
 import { tokensOf } from '../tokens/token-set.ts';
 

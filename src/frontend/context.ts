@@ -1,15 +1,15 @@
 import type { Signer } from '@fastify/cookie';
 import type { FastifyBaseLogger } from 'fastify';
+import { type BearerVerifier, createBearerVerifier } from '../bearer/bearer.ts';
 import type { Config, Frontend } from '../config/config.ts';
 import { buildKeyRing, hashId, type KeyRing } from '../crypto/keys.ts';
 import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
-import { type BearerVerifier, createBearerVerifier } from '../oidc/bearer.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
-import type { SessionStore } from '../session/store.ts';
 import type { Streams } from '../session/streams.ts';
 import { createSigner } from '../session/ticket.ts';
+import type { SessionStore } from '../store/store.ts';
 import { type AccessTokenSource, createAccessTokenSource } from '../tokens/access-token.ts';
 import { createRefreshCoordinator, type RefreshCoordinator } from '../tokens/refresh-coordinator.ts';
 import type { TokenDefaults } from '../tokens/token-set.ts';

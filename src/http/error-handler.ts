@@ -1,7 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { describeError } from '../ops/logging.ts';
 import type { Metrics } from '../ops/metrics.ts';
-import { StoreUnavailableError } from '../redis/client.ts';
 import {
   BodyTooLarge,
   HeadersTooMany,
@@ -14,10 +13,11 @@ import {
   RequestMalformed,
   RequestTimeout,
   StoreUnavailable,
-} from './errors.ts';
-import { renderErrorPage } from './page.ts';
+} from '../problems/errors.ts';
+import { renderErrorPage } from '../problems/page.ts';
+import { ownHeaders } from '../problems/security-headers.ts';
+import { StoreUnavailableError } from '../redis/client.ts';
 import { isNavigation } from './request-source.ts';
-import { ownHeaders } from './security-headers.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {

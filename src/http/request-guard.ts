@@ -8,7 +8,7 @@ import {
   type ProblemType,
   problem,
   WebSocketRefused,
-} from './errors.ts';
+} from '../problems/errors.ts';
 import { targetFault } from './request-path.ts';
 import { handshakeSocket } from './upgrade.ts';
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { answerClientError, hangUp } from './client-error.ts';
+import { answerClientError, hangUp } from '../problems/client-error.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,8 +1,8 @@
 import * as oidc from 'openid-client';
 import type { ExchangeConfig } from '../config/config.ts';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
+import { type Fault, sortFault, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { type Fault, sortFault, UntrustedAnswerError } from './faults.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
 
 /** What a token is asked for (RFC 8707, RFC 8693 §2.1, RFC 6749 §3.3). */

@@ -1,10 +1,10 @@
 import * as oidc from 'openid-client';
 import type { AuthorizationServerConfig } from '../config/config.ts';
-import { createCaller } from './call.ts';
-import { buildClientAuthentication } from './client-authentication.ts';
-import { UntrustedAnswerError } from './faults.ts';
-import { createKeySet, type KeySet } from './key-set.ts';
-import { checkMetadata, createMetadata, type MetadataLog } from './metadata.ts';
+import { createCaller } from '../issuer/call.ts';
+import { buildClientAuthentication } from '../issuer/client-authentication.ts';
+import { UntrustedAnswerError } from '../issuer/faults.ts';
+import { createKeySet, type KeySet } from '../issuer/key-set.ts';
+import { checkMetadata, createMetadata, type MetadataLog } from '../issuer/metadata.ts';
 
 export type AuthorizationServerLog = MetadataLog;
 

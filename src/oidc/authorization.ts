@@ -1,7 +1,7 @@
 import * as oidc from 'openid-client';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
+import { type Fault, sortFault, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { type Fault, sortFault, UntrustedAnswerError } from './faults.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
 import { type Authentication, isStrongEnough, mergeStrengths, type Strength } from './strength.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { CallFailedError } from '../issuer/call.ts';
+import { KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { CallFailedError } from './call.ts';
-import { KeysUnavailableError, UntrustedAnswerError } from './faults.ts';
 import type { TokenResponse } from './token-response.ts';
 
 /** An ID token older than this was not made for the answer it came in. Seconds. */

@@ -1,6 +1,6 @@
 import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { type Fault, KeysUnavailableError, sortFault } from './faults.ts';
 
 /** What a valid logout token asks for: one provider session, or all sessions of a subject (Back-Channel Logout §2.4). */
 export interface LogoutToken {

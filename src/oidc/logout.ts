@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import * as oidc from 'openid-client';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
+import { type Fault, sortFault } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { type Fault, sortFault } from './faults.ts';
 
 export interface EndSessionRequest {
   postLogoutRedirectUri: string;

@@ -1,9 +1,9 @@
 import { decodeJwt, type JWTPayload } from 'jose';
 import * as oidc from 'openid-client';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
+import { type Fault, sortFault } from '../issuer/faults.ts';
 import type { GrantTarget } from './api-grants.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import { type Fault, sortFault } from './faults.ts';
 import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
 

@@ -1,6 +1,6 @@
 import type * as oidc from 'openid-client';
-import { Secret } from '../config/secret.ts';
-import { UntrustedAnswerError } from './faults.ts';
+import { Secret } from '../crypto/secret.ts';
+import { UntrustedAnswerError } from '../issuer/faults.ts';
 
 /** What a token endpoint gave, checked, in types that do not print. */
 export interface TokenResponse {

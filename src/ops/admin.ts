@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
-import type { Secret } from '../config/secret.ts';
 import { isServerKey } from '../crypto/keys.ts';
+import type { Secret } from '../crypto/secret.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
 import { describeError } from './logging.ts';
 

@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIPv6 } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { buildAuthorize } from '../admission/authorize.ts';
 import type { Api, ForwardAuthConfig, Frontend } from '../config/config.ts';
 import { isServerKey } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import {
   ForwardAuthDenied,
   ForwardAuthInvalid,
@@ -11,9 +13,7 @@ import {
   PathNotCanonical,
   problem,
   RouteUnknown,
-} from '../http/errors.ts';
-import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
-import { buildAuthorize } from './authorize.ts';
+} from '../problems/errors.ts';
 import { allMethods, clearedCookie, loggable } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';

@@ -1,15 +1,15 @@
 import fastifyHttpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
+import { type Admission, type Admitted, buildAuthorize, buildReview, type Caller } from '../admission/authorize.ts';
+import type { ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../http/errors.ts';
 import { pathBelow, queryOf } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
-import { buildForwardHandler } from './api-handler.ts';
-import { type Admission, type Admitted, buildAuthorize, buildReview, type Caller } from './authorize.ts';
-import type { ReviewOf } from './follow-session.ts';
-import { createUpstream } from './upstreams.ts';
-import { createWebSockets } from './websocket.ts';
+import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../problems/errors.ts';
+import { createUpstream } from '../upstream/upstreams.ts';
+import { createWebSockets } from '../websocket/web-sockets.ts';
+import { buildForwardHandler } from './api-call.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

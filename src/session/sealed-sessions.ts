@@ -1,19 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import { deriveSessionKeys, hashId, type KeyRing, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
+import { recordFormat, type SessionTimes, type StoredSession } from '../store/record.ts';
+import type { Committed, CurrentTimes, Ended, SessionStore } from '../store/store.ts';
 import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
-import {
-  type Identity,
-  type Lifetimes,
-  recordFormat,
-  type Session,
-  type SessionTimes,
-  type StoredSession,
-  sessionState,
-  shouldTouch,
-} from './session.ts';
-import type { Committed, CurrentTimes, Ended, SessionStore } from './store.ts';
+import { type Identity, type Lifetimes, type Session, sessionState, shouldTouch } from './session.ts';
 
 /** Answer to `acquire`, opened. */
 export type AcquiredSession =

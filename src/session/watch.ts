@@ -1,6 +1,7 @@
+import type { SessionTimes } from '../store/record.ts';
 import type { EndReason, SessionChannel } from './events.ts';
 import type { SealedSessions } from './sealed-sessions.ts';
-import { idleExpiresAt, type Lifetimes, type SessionTimes } from './session.ts';
+import { idleExpiresAt, type Lifetimes } from './session.ts';
 import type { Streams } from './streams.ts';
 
 /** Who looks after connections that outlive their request. */

@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
+import type { Fault } from '../issuer/faults.ts';
 import { exchangeGrant, type Granted, isRefusal } from '../oidc/api-grants.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
-import type { Fault } from '../oidc/faults.ts';
 import { type Refreshed, refreshGrant } from '../oidc/refresh.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';

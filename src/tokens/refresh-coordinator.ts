@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Secret } from '../config/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
 import { revokeRefreshToken } from '../oidc/logout.ts';
 import type { Metrics } from '../ops/metrics.ts';

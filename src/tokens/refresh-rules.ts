@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Fault } from '../oidc/faults.ts';
+import type { Fault } from '../issuer/faults.ts';
 import type { Refreshed } from '../oidc/refresh.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';

@@ -1,4 +1,4 @@
-import { Secret } from '../config/secret.ts';
+import { Secret } from '../crypto/secret.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
 import type { Session } from '../session/session.ts';
 

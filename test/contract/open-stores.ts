@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { expect, inject } from 'vitest';
-import { createMemoryStore } from '../../src/session/memory-store.ts';
-import { createRedisStore } from '../../src/session/redis-store.ts';
+import { createMemoryStore } from '../../src/store/memory-store.ts';
+import { createRedisStore } from '../../src/store/redis-store.ts';
 import { createClock } from '../support/clock.ts';
 import '../support/global-redis.ts';
 import { uniqueKeyPrefix } from '../support/redis.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { SessionStore } from '../../src/session/store.ts';
+import type { SessionStore } from '../../src/store/store.ts';
 import { edgesOf, initialState, type State, type StoreAnswer, type StoreStep } from '../model/refresh-model.ts';
 import { openMemory, openRedis } from './open-stores.ts';
 import { newRecord, type StoreUnderTest } from './session-store.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SessionStore } from '../../src/session/store.ts';
+import type { SessionStore } from '../../src/store/store.ts';
 import { newRecord, type StoreUnderTest } from './session-store.ts';
 
 const leaseMs = 15_000;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { StoredSession } from '../../src/session/session.ts';
-import type { NewRecord, SessionStore } from '../../src/session/store.ts';
-import { tombstoneSeconds } from '../../src/session/store.ts';
+import type { StoredSession } from '../../src/store/record.ts';
+import type { NewRecord, SessionStore } from '../../src/store/store.ts';
+import { tombstoneSeconds } from '../../src/store/store.ts';
 
 /** A store under test, and time in its hands. */
 export interface StoreUnderTest {
@@ -30,7 +30,7 @@ export function newRecord(change: Partial<NewRecord> = {}): NewRecord {
   };
 }
 
-/** What every session store promises (src/session/store.ts, REFRESH.md D2): life, lifetimes and indexes. */
+/** What every session store promises (src/store/store.ts, REFRESH.md D2): life, lifetimes and indexes. */
 export function describeSessionStore(name: string, open: () => Promise<StoreUnderTest>): void {
   describe(`the session contract, by ${name}`, () => {
     let under: StoreUnderTest;

@@ -126,7 +126,7 @@ describe('as an ACL user', () => {
   it('the documented rules name every command of the scripts, and open no other key', async () => {
     await startTlsWorld((config) => Object.assign(config, { username: 'cloakroom', password }));
     const rules = documentedRules(world.keyPrefix);
-    const scripts = readFileSync(join(root, 'src/redis/scripts.ts'), 'utf8');
+    const scripts = readFileSync(join(root, 'src/store/redis-scripts.ts'), 'utf8');
     const used = new Set(
       [...scripts.matchAll(/redis\.call\('(\w+)'/g)].map(([, name = '']) => `+${name.toLowerCase()}`),
     );

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest';
-import type { ScriptName } from '../../src/redis/scripts.ts';
+import type { ScriptName } from '../../src/store/redis-scripts.ts';
 import { observe, statuses } from '../support/fault-table.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { isScript } from '../support/redis-scripts.ts';

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { Config } from '../../src/config/config.ts';
 import { formatProblem, parseConfig } from '../../src/config/load.ts';
-import { explainCall, type Question } from '../../src/proxy/explain.ts';
+import { explainCall, type Question } from '../../src/explain/explain.ts';
 import type { Browser } from '../support/browser.ts';
 import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 

@@ -23,42 +23,65 @@ const modules = new Map(
     .map((file) => [relative(src, file), readModule(file)]),
 );
 
-/** From the top of the house down: a room may use rooms below it, and its own. */
-const floors: string[][] = [
-  ['cli.ts', 'server.ts', 'workers.ts'],
-  ['app.ts'],
-  ['endpoints', 'proxy'],
-  ['frontend'],
-  ['tokens'],
-  ['session', 'oidc'],
-  ['http', 'ops', 'redis', 'crypto'],
-  ['config'],
-];
+const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
 
-describe('imports', () => {
-  it('point one way: down', () => {
-    const wrong: string[] = [];
-    for (const { path, imports } of modules.values()) {
-      for (const target of imports) {
-        const [from, to] = [floorOf(path), floorOf(target)];
-        if (from > to) wrong.push(`${path} → ${target}`);
-      }
-    }
-    expect(wrong).toEqual([]);
+/** Room → what it may import, as the table of docs/architecture.md says. */
+const rooms = new Map(
+  [...page.matchAll(/^\| `([a-z/]+)` \| [^|]+ \|([^|]*)\|$/gm)].map(([, room = '', names = '']) => [
+    room,
+    [...names.matchAll(/`([a-z/]+)`/g)].map((match) => match[1] as string),
+  ]),
+);
+/** The commands, the process and the composition root stand above all rooms. */
+const entrances = ['cli.ts', 'server.ts', 'workers.ts', 'app.ts'];
+
+describe('rooms', () => {
+  it('are those of the table', () => {
+    const built = new Set([...modules.keys()].map(roomOf).filter((room) => !entrances.includes(room)));
+    expect([...built].sort()).toEqual([...rooms.keys()].sort());
   });
 
-  it('do not cross between endpoints and proxy, nor between session and oidc', () => {
-    const wrong = [...modules.values()].flatMap(({ path, imports }) =>
-      imports
-        .filter((target) => {
-          const pair = [roomOf(path), roomOf(target)].sort().join(' ');
-          return pair === 'endpoints proxy' || pair === 'oidc session';
-        })
-        .map((target) => `${path} → ${target}`),
+  it('import what the table says, no more and no less', () => {
+    for (const [room, may] of rooms) {
+      const imported = [...modules.values()].filter(({ path }) => roomOf(path) === room).flatMap((one) => one.imports);
+      const others = new Set(imported.map(roomOf).filter((other) => other !== room));
+      expect([room, ...[...others].sort()]).toEqual([room, ...may.sort()]);
+    }
+  });
+
+  it('import only rooms that stand below them in the table', () => {
+    const order = [...rooms.keys()];
+    const wrong = [...rooms].flatMap(([room, may]) =>
+      may.filter((other) => order.indexOf(other) < order.indexOf(room)).map((other) => `${room} → ${other}`),
     );
     expect(wrong).toEqual([]);
   });
 
+  it('have at most ten files', () => {
+    const sizes = [...rooms.keys()].map((room) => [room, [...modules.keys()].filter((p) => roomOf(p) === room).length]);
+    expect(sizes.filter(([, size]) => Number(size) > 10)).toEqual([]);
+  });
+});
+
+describe('the ways through the house', () => {
+  const section = page.slice(page.indexOf('## The ways through the house'), page.indexOf('## Where a change belongs'));
+  const ways = [...section.matchAll(/^- \*\*([^*]+)\*\*(.*)$/gm)].map(([, name = '', text = '']) => ({
+    name,
+    hops: [...text.matchAll(/`([a-z]+\/[a-z-]+)`/g)].map((match) => `${match[1]}.ts`),
+  }));
+
+  it.each(['API call', 'Login', 'Back-channel logout'])('tell of: %s', (wanted) => {
+    expect(ways.map(({ name }) => name)).toContain(wanted);
+  });
+
+  it.each(ways)('$name has at most eight hops, each of them a file', ({ hops }) => {
+    expect(hops.length).toBeGreaterThan(2);
+    expect(hops.length).toBeLessThanOrEqual(8);
+    expect(hops.filter((hop) => !modules.has(hop))).toEqual([]);
+  });
+});
+
+describe('imports', () => {
   it('have no cycles', () => {
     const cycles: string[] = [];
     const done = new Set<string>();
@@ -73,13 +96,13 @@ describe('imports', () => {
   });
 
   it.each([
-    ['openid-client', /^oidc\//],
-    ['jose', /^oidc\//],
+    ['openid-client', /^(oidc|bearer|issuer)\//],
+    ['jose', /^(oidc|bearer|issuer)\//],
     ['@fastify/session', /^session\/plugin\.ts$/],
     ['@fastify/http-proxy', /^proxy\/plugin\.ts$/],
-    ['ioredis', /^redis\/|^session\/redis-store\.ts$/],
+    ['ioredis', /^redis\//],
     ['prom-client', /^ops\/(worker-)?metrics\.ts$/],
-    ['zod', /^config\/|^endpoints\/shapes\.ts$|^endpoints\/plugin\.ts$/],
+    ['zod', /^config\/|^endpoints\/(shapes|list)\.ts$/],
   ])('let only the room that owns it use %s', (name, owner) => {
     const users = [...modules.values()].filter(({ packages }) => packages.includes(name)).map(({ path }) => path);
     expect(users.length).toBeGreaterThan(0);
@@ -113,7 +136,16 @@ describe('files', () => {
     const users = [...modules.values()]
       .filter(({ text }) => text.includes('.reveal()'))
       .map(({ path }) => roomOf(path));
-    expect([...new Set(users)].sort()).toEqual(['crypto', 'oidc', 'proxy', 'redis', 'tokens']);
+    expect([...new Set(users)].sort()).toEqual([
+      'bearer',
+      'crypto',
+      'exchange',
+      'issuer',
+      'oidc',
+      'proxy',
+      'redis',
+      'tokens',
+    ]);
   });
 
   it('have no leftovers', () => {
@@ -127,14 +159,8 @@ describe('files', () => {
   });
 });
 
-function floorOf(path: string): number {
-  const floor = floors.findIndex((rooms) => rooms.includes(roomOf(path)));
-  if (floor === -1) throw new Error(`${path} is in no room of the house plan: add it to floors, or move it`);
-  return floor;
-}
-
 function roomOf(path: string): string {
-  return path.split('/')[0] as string;
+  return path.includes('/') ? dirname(path) : path;
 }
 
 function readModule(file: string): Module {

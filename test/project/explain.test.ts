@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { formatProblem, loadConfig } from '../../src/config/load.ts';
-import { explainCall, readClaims, UnclearQuestionError } from '../../src/proxy/explain.ts';
+import { explainCall, readClaims, UnclearQuestionError } from '../../src/explain/explain.ts';
 
 // `cloakroom explain` as operators run it: the example of docs/operations.md, its exit codes, and what it says about
 // questions that it can't answer.

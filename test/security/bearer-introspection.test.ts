@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
-import { createBearerVerifier } from '../../src/oidc/bearer.ts';
+import { createBearerVerifier } from '../../src/bearer/bearer.ts';
+import { Secret } from '../../src/crypto/secret.ts';
 import { type BearerWorld, startBearerWorld } from '../support/bearer-world.ts';
 import { sendJson } from '../support/introspection-server.ts';
 import { until } from '../support/wait.ts';

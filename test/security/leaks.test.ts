@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
-import { problem, problemTypes } from '../../src/http/errors.ts';
-import { sortFault } from '../../src/oidc/faults.ts';
+import { sortFault } from '../../src/issuer/faults.ts';
 import { describeError } from '../../src/ops/logging.ts';
+import { problem, problemTypes } from '../../src/problems/errors.ts';
 import type { Browser } from '../support/browser.ts';
 import { assertNoSecrets } from '../support/canary.ts';
 import { rawBytes, reset } from '../support/echo-upstream/answers.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
-import { defineScripts, type ScriptName } from '../../src/redis/scripts.ts';
+import { defineScripts, type ScriptName } from '../../src/store/redis-scripts.ts';
 
 /** Knows a script of ours in what ioredis sends, by its hash or by its text: for `hold` of the fault proxy. */
 export function isScript(name: ScriptName): (sent: Buffer) => boolean {

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Secret } from '../../../src/config/secret.ts';
 import { buildKeyRing, deriveSessionKeys, hashId } from '../../../src/crypto/keys.ts';
 import { open, seal } from '../../../src/crypto/seal.ts';
+import { Secret } from '../../../src/crypto/secret.ts';
 
 const master = () => new Secret(randomBytes(32).toString('base64'));
 const [newer, older] = [master(), master()];

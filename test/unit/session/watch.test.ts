@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Secret } from '../../../src/config/secret.ts';
 import { buildKeyRing } from '../../../src/crypto/keys.ts';
+import { Secret } from '../../../src/crypto/secret.ts';
 import { createSessionChannel, type Transport } from '../../../src/session/events.ts';
-import { createMemoryStore } from '../../../src/session/memory-store.ts';
 import { createSealedSessions } from '../../../src/session/sealed-sessions.ts';
 import { createStreams } from '../../../src/session/streams.ts';
 import { type WatchHandlers, watchSession } from '../../../src/session/watch.ts';
+import { createMemoryStore } from '../../../src/store/memory-store.ts';
 import { createClock } from '../../support/clock.ts';
 import { until } from '../../support/wait.ts';
 

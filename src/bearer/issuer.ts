@@ -1,0 +1,134 @@
+import { type JWTHeaderParameters, jwtVerify } from 'jose';
+import * as oidc from 'openid-client';
+import type { BearerIssuer } from '../config/config.ts';
+import { createCaller } from '../issuer/call.ts';
+import { UntrustedAnswerError } from '../issuer/faults.ts';
+import { createKeySet, type KeySet } from '../issuer/key-set.ts';
+import { checkMetadata, createMetadata, type MetadataLog } from '../issuer/metadata.ts';
+import type { Claims } from './claims.ts';
+import { createIntrospection, type Introspect } from './introspection.ts';
+
+/** One issuer of tokens that callers bring. */
+export interface BearerPeer {
+  config: BearerIssuer;
+  /** Absent where only opaque tokens are taken. */
+  keys?: KeySet;
+  /** For opaque tokens. */
+  introspect?: Introspect;
+  /** Reads the metadata ahead of the first token. */
+  start(): void;
+  close(): Promise<void>;
+}
+
+export interface BearerPeerOptions {
+  /** Epoch milliseconds. */
+  nowMs: () => number;
+  log: MetadataLog;
+}
+
+export function createBearerPeer(config: BearerIssuer, { nowMs, log }: BearerPeerOptions): BearerPeer {
+  const { issuer, jwksUri, introspection } = config;
+  const caller = createCaller(config.timeout, config.caFile);
+  const clientAuthentication =
+    introspection === undefined ? oidc.None() : oidc.ClientSecretBasic(introspection.clientSecret.reveal());
+  const clientId = introspection?.clientId ?? 'cloakroom';
+  // The configuration accepts http only on loopback.
+  const isPlainHttp = (url: string) => url.startsWith('http:');
+  const timeout = Math.ceil(config.timeout / 1000);
+
+  // An issuer that was described completely needs no metadata, and may have none.
+  const isDescribed = (introspection === undefined ? jwksUri : introspection.endpoint) !== undefined;
+  const metadata = isDescribed
+    ? undefined
+    : createMetadata({
+        issuer,
+        async read(lastGood) {
+          const configuration = await oidc.discovery(new URL(issuer), clientId, undefined, clientAuthentication, {
+            [oidc.customFetch]: caller.fetch,
+            timeout,
+            execute: isPlainHttp(issuer) ? [oidc.allowInsecureRequests] : [],
+          });
+          const needed = introspection === undefined ? 'jwks_uri' : 'introspection_endpoint';
+          const endpoints = ['jwks_uri', 'introspection_endpoint'] as const;
+          checkMetadata(configuration.serverMetadata(), issuer, endpoints, [needed], lastGood?.serverMetadata());
+          return configuration;
+        },
+        nowMs,
+        log,
+      });
+
+  const discoveredKeys = async () => {
+    const uri = (await metadata?.get())?.serverMetadata().jwks_uri;
+    if (uri === undefined) throw new UntrustedAnswerError('the metadata has no jwks_uri');
+    return uri;
+  };
+  const hasKeys = jwksUri !== undefined || metadata !== undefined;
+  const getUri = jwksUri === undefined ? discoveredKeys : async () => jwksUri;
+
+  const described = () => {
+    const endpoint = introspection?.endpoint ?? '';
+    const configuration = new oidc.Configuration(
+      { issuer, introspection_endpoint: endpoint },
+      clientId,
+      undefined,
+      clientAuthentication,
+    );
+    configuration[oidc.customFetch] = caller.fetch;
+    configuration.timeout = timeout;
+    if (isPlainHttp(endpoint)) oidc.allowInsecureRequests(configuration);
+    return configuration;
+  };
+  const configuration = metadata?.get ?? (async () => described());
+
+  return {
+    config,
+    ...(hasKeys ? { keys: createKeySet(caller, getUri, nowMs) } : {}),
+    ...(introspection === undefined
+      ? {}
+      : { introspect: createIntrospection(configuration, introspection.cache, nowMs) }),
+    start() {
+      metadata?.get().catch(() => undefined);
+    },
+    close() {
+      metadata?.close();
+      return caller.close();
+    },
+  };
+}
+
+/** What a JWT says about itself, unverified. */
+export interface UnverifiedJwt {
+  header: JWTHeaderParameters;
+  claims: Claims;
+}
+
+/**
+ * What is wrong with the header of an access token, or `undefined` (RFC 9068 §4, RFC 8725 §3); jose judges `alg`. Keys
+ * that it brings or points to (`jwk`, `jku`, `x5c`, `x5u`) are not looked at: only the issuer's own key set counts.
+ */
+export function headerFault({ header, claims }: UnverifiedJwt, { types }: BearerIssuer): string | undefined {
+  if (header.crit !== undefined || header.b64 !== undefined) return 'crit';
+  const { typ = 'JWT' } = header;
+  const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
+  if (!types.some((name) => name.toLowerCase() === type)) return 'typ';
+  if (type === 'at+jwt') return undefined;
+  // Without a type of its own an access token is told from ID tokens and logout tokens by what only those have, and
+  // from Keycloak's other tokens by the type that it writes among the claims.
+  const isOther = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events'].some((name) => Object.hasOwn(claims, name));
+  return isOther || (claims.typ !== undefined && claims.typ !== 'Bearer') ? 'typ' : undefined;
+}
+
+/** The claims of a JWT whose signature is the issuer's. Throws jose's errors, and those of the key set. */
+export async function verifySignature(
+  token: string,
+  keys: KeySet,
+  config: BearerIssuer,
+  nowMs: number,
+): Promise<Claims> {
+  const { payload } = await jwtVerify(token, keys.getKey, {
+    algorithms: config.algorithms,
+    clockTolerance: config.clockTolerance / 1000,
+    currentDate: new Date(nowMs),
+  });
+  return payload;
+}

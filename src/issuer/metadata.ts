@@ -1,0 +1,138 @@
+import * as oidc from 'openid-client';
+import { isLoopbackHost } from '../config/schema/values.ts';
+import { UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
+
+/** Metadata is read again after this long, in the background; the last good one serves meanwhile. Milliseconds. */
+const metadataAgeMs = 60 * 60_000;
+/** Pause between attempts while it can't be read, doubling. Milliseconds. */
+const firstPauseMs = 500;
+const longestPauseMs = 5000;
+
+export interface MetadataLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+}
+
+export interface MetadataOptions {
+  issuer: string;
+  /** Reads and checks it, against the last good one. */
+  read(lastGood: oidc.Configuration | undefined): Promise<oidc.Configuration>;
+  nowMs: () => number;
+  log: MetadataLog;
+  onStatus?: ((isUp: boolean) => void) | undefined;
+}
+
+/** What an issuer says about itself, as openid-client holds it. */
+export interface Metadata {
+  /** Throws what `sortFault` sorts while it was never readable. */
+  get(): Promise<oidc.Configuration>;
+  /** Asks nothing. */
+  isKnown(): boolean;
+  close(): void;
+}
+
+/**
+ * Keeps an issuer's metadata. Starts while the issuer is down and recovers by itself; once known, metadata that turns
+ * bad or weaker is refused and the last good one kept (OP10, T41).
+ */
+export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataOptions): Metadata {
+  let good: { configuration: oidc.Configuration; readAt: number } | undefined;
+  let reading: Promise<oidc.Configuration> | undefined;
+  let retry: NodeJS.Timeout | undefined;
+  let isClosed = false;
+  let lastFailure: { error: unknown; until: number; pauseMs: number } | undefined;
+
+  const attempt = async (): Promise<oidc.Configuration> => {
+    try {
+      const configuration = await read(good?.configuration);
+      if (good === undefined) log.info({ issuer }, 'authorization server metadata is known');
+      good = { configuration, readAt: nowMs() };
+      lastFailure = undefined;
+      onStatus?.(true);
+      return configuration;
+    } catch (error) {
+      clearTimeout(retry);
+      const pauseMs = Math.min((lastFailure?.pauseMs ?? firstPauseMs / 2) * 2, longestPauseMs);
+      lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
+      onStatus?.(good !== undefined);
+      log.warn(
+        { issuer, reason: reasonOf(error), keepsLastGood: good !== undefined },
+        'authorization server metadata is not usable',
+      );
+      // Recovers by itself, also when nobody asks: the next person finds a login that works.
+      if (!isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
+      throw error;
+    }
+  };
+  const readOnce = () => {
+    reading ??= attempt().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+  const isPaused = () => lastFailure !== undefined && nowMs() < lastFailure.until;
+
+  return {
+    async get() {
+      if (good === undefined) {
+        // During the pause nobody waits on a dead server.
+        if (reading === undefined && isPaused()) throw lastFailure?.error;
+        return readOnce();
+      }
+      if (nowMs() - good.readAt > metadataAgeMs && !isPaused()) readOnce().catch(() => undefined);
+      return good.configuration;
+    },
+    isKnown: () => good !== undefined,
+    close() {
+      isClosed = true;
+      clearTimeout(retry);
+    },
+  };
+}
+
+export type EndpointName =
+  | 'authorization_endpoint'
+  | 'token_endpoint'
+  | 'jwks_uri'
+  | 'revocation_endpoint'
+  | 'end_session_endpoint'
+  | 'pushed_authorization_request_endpoint'
+  | 'introspection_endpoint';
+
+/** That the metadata is of this issuer, exactly, and that its endpoints are where they may be. */
+export function checkMetadata(
+  metadata: Readonly<oidc.ServerMetadata>,
+  issuer: string,
+  endpoints: readonly EndpointName[],
+  required: readonly EndpointName[],
+  lastGood: Readonly<oidc.ServerMetadata> | undefined,
+): void {
+  // openid-client forgives a missing slash; tokens and RFC 9207 compare the exact string (LG6).
+  if (metadata.issuer !== issuer) throw new UntrustedAnswerError('the issuer in the metadata is another one');
+  // The configuration accepts http only on loopback.
+  const isPlainHttp = new URL(issuer).protocol === 'http:';
+  for (const name of endpoints) {
+    const endpoint = metadata[name];
+    if (endpoint === undefined) {
+      if (required.includes(name)) throw new UntrustedAnswerError(`the metadata has no ${name}`);
+      continue;
+    }
+    if (!URL.canParse(endpoint)) throw new UntrustedAnswerError(`${name} is not a URL`);
+    const { protocol, host, hostname } = new URL(endpoint);
+    // Plain http stays on the machine, as in the configuration (OP7).
+    if (protocol !== 'https:' && !(isPlainHttp && protocol === 'http:' && isLoopbackHost(hostname)))
+      throw new UntrustedAnswerError(`${name} is not https`);
+    const before = lastGood?.[name];
+    if (before !== undefined && new URL(before).host !== host) {
+      throw new UntrustedAnswerError(`${name} moved to another host: restart Cloakroom if that is intended`);
+    }
+  }
+}
+
+/** Says why without foreign text. */
+function reasonOf(thrown: unknown): string {
+  const error = unwrapCallFailure(thrown);
+  if (error instanceof UntrustedAnswerError) return error.reason;
+  if (error instanceof oidc.ClientError) return error.code ?? error.name;
+  return error instanceof Error && error.name === 'CallFailedError' ? error.message : 'failed';
+}

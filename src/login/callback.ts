@@ -1,0 +1,211 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hashId } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { stepUpId } from '../frontend/step-up-link.ts';
+import type { Fault } from '../issuer/faults.ts';
+import { acceptAuthorizationResponse, redeemCode } from '../oidc/authorization.ts';
+import type { IdTokenClaims } from '../oidc/id-token.ts';
+import type { TokenResponse } from '../oidc/token-response.ts';
+import {
+  AuthorizationServerUnavailable,
+  LoginAnswerInvalid,
+  LoginNotStrongEnough,
+  LoginRefused,
+  LoginResponseInvalid,
+  LoginTooManySessions,
+  LoginTransactionMissing,
+  type ProblemType,
+  problem,
+  StoreUnavailable,
+} from '../problems/errors.ts';
+import { buildIdentity } from '../session/session.ts';
+import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
+import { transactionCookieAttributes } from './login.ts';
+import { offerRestart, restartCookieName } from './restart.ts';
+import {
+  type LoginTransaction,
+  openTransaction,
+  sealTransaction,
+  sortTransactions,
+  transactionCookieName,
+  transactionCookiePrefix,
+  transactionCookieSeconds,
+  transactionLifeMs,
+} from './transaction.ts';
+import { describeDevice } from './user-agent.ts';
+
+const mostParameters = 20;
+const longestResponse = 16 * 1024;
+
+/** `GET /bff/callback` (or POST with form_post): the authorization response. */
+export async function callback(
+  context: FrontendContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<unknown> {
+  const { frontend, keys, store, metrics, nowMs } = context;
+  const refuse = (
+    type: ProblemType,
+    outcome: string,
+    details: { cause?: unknown; retryAfterSeconds?: number } = {},
+  ) => {
+    metrics.logins.inc({ frontend: frontend.name, outcome });
+    request.log.info({ frontend: frontend.name, outcome, audit: 'login_refused' }, 'login refused');
+    return problem(type, details);
+  };
+
+  // 1. The response, and the login of this browser that it claims to belong to. No network yet (CB1).
+  const parameters = responseParameters(request);
+  if (parameters === undefined) throw refuse(LoginResponseInvalid, 'malformed');
+  const states = parameters.getAll('state');
+  const [state = ''] = states;
+  const prefix = transactionCookiePrefix(frontend.cookieName);
+  const name = transactionCookieName(prefix, state);
+  const cookie = request.cookies[name];
+  const transaction = cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie);
+  if (transaction === undefined || states.length !== 1) throw refuse(LoginTransactionMissing, 'no-transaction');
+  const forget = () => reply.clearCookie(name, transactionCookieAttributes(context));
+
+  // 2. It must be of this login, this server, and in time. A late one is started again, once.
+  if (transaction.createdAt + transactionLifeMs < nowMs()) {
+    forget();
+    throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'late'));
+  }
+  const response = acceptAuthorizationResponse(transaction.request, parameters);
+  if (response.kind === 'invalid') {
+    forget();
+    throw refuse(LoginResponseInvalid, 'invalid-response');
+  }
+
+  // 3. Consumed once, over all replicas, before the token endpoint hears of it (CB2, T15). While the store can't be
+  // asked the code is not used and the cookie stays, so that a reload finishes the login.
+  const isFirst = await store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds);
+  forget();
+  if (!isFirst) throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'replayed'));
+  if (response.kind === 'refused') {
+    request.log.info({ frontend: frontend.name, error: response.error }, 'the authorization server refused the login');
+    throw refuse(LoginRefused, 'refused');
+  }
+
+  // 4. Redeem the code and verify everything that comes.
+  const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
+  if (redeemed.kind !== 'redeemed' && redeemed.unused !== undefined) context.coordinator.revoke(redeemed.unused);
+  if (redeemed.kind === 'not-strong-enough') throw refuse(LoginNotStrongEnough, 'not-strong-enough');
+  if (redeemed.kind === 'failed') {
+    request.log.warn({ frontend: frontend.name, fault: redeemed.fault }, 'the code could not be redeemed');
+    throw refuse(...problemOf(redeemed.fault));
+  }
+
+  // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
+  await startSession(context, request, transaction, redeemed.response, redeemed.claims).catch((error: unknown) => {
+    refuse(StoreUnavailable, 'not-started');
+    throw error;
+  });
+  renamePending(context, request, reply, name);
+  reply.clearCookie(restartCookieName(frontend.cookieName), transactionCookieAttributes(context));
+  metrics.logins.inc({ frontend: frontend.name, outcome: 'ok' });
+  request.log.info(
+    { frontend: frontend.name, session: request.session.current?.handle.slice(0, 12), audit: 'login' },
+    'logged in',
+  );
+  return reply.redirect(transaction.returnTo, 303);
+}
+
+function responseParameters(request: FastifyRequest): URLSearchParams | undefined {
+  const target = request.raw.url ?? '';
+  const queryAt = target.indexOf('?');
+  const text = request.method === 'POST' ? String(request.body ?? '') : queryAt === -1 ? '' : target.slice(queryAt + 1);
+  if (text.length > longestResponse) return undefined;
+  const parameters = new URLSearchParams(text);
+  return parameters.size > mostParameters ? undefined : parameters;
+}
+
+function problemOf(fault: Fault): [ProblemType, string, { retryAfterSeconds?: number }?] {
+  switch (fault.kind) {
+    case 'rejected': // somebody else's code, or one that is used up (T14)
+      return [LoginResponseInvalid, 'code-rejected'];
+    case 'unavailable':
+      return [AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: fault.retryAfterSeconds ?? 5 }];
+    case 'misconfigured':
+      return [LoginAnswerInvalid, 'misconfigured'];
+    case 'untrusted':
+      return [LoginAnswerInvalid, 'untrusted'];
+  }
+}
+
+async function startSession(
+  context: FrontendContext,
+  request: FastifyRequest,
+  transaction: LoginTransaction,
+  response: TokenResponse,
+  claims: IdTokenClaims,
+): Promise<void> {
+  const { sessions, store, coordinator, tokenDefaults, server } = context;
+  let isStarted = false;
+  try {
+    const now = await store.now(); // the clock by which all replicas judge the token (T53)
+    const tokenSet = buildTokenSet(response, now, tokenDefaults);
+    const endsAt = hardEnd(response, now, claims);
+    // Over before it began: a session of no length would send the browser round in circles.
+    if (endsAt !== undefined && endsAt <= now) throw problem(LoginRefused);
+    // Ends the session of the cookie that came along. Without one the id is new already, whatever cookie was sent.
+    if (request.session.current !== undefined) {
+      await sessions.end(request.session.current.handle, 'replaced');
+      await request.session.regenerate();
+    }
+    // First the end, then the beginning: a store that dies between leaves no session behind that was answered with 503.
+    for (const handle of transaction.replaces) await sessions.end(handle, 'replaced');
+    await makeRoom(context, claims.sub);
+    const { sessionId } = request.session;
+    const session = await sessions.create(
+      sessionId,
+      {
+        ...buildIdentity(claims, server.config.issuer),
+        issuedAt: claims.iat,
+        device: describeDevice(request.headers['user-agent']),
+        ...(transaction.isStepUp === true ? { stepUp: stepUpId(transaction.request) } : {}),
+      },
+      serializeTokenSet(tokenSet),
+      endsAt === undefined ? undefined : endsAt - now,
+    );
+    if (session === undefined) throw problem(StoreUnavailable);
+    request.session.current = session;
+    isStarted = true;
+  } finally {
+    // Nobody will ever use these tokens (T23).
+    if (!isStarted && response.refreshToken !== undefined) coordinator.revoke(response.refreshToken);
+  }
+}
+
+/** The user's sessions in this frontend stay within `session.perUser`. Logins in the same instant may overshoot by one. */
+async function makeRoom({ config, sessions, server }: FrontendContext, subject: string): Promise<void> {
+  const { max, whenFull } = config.session.perUser;
+  if (max === undefined) return;
+  const oldestFirst = await sessions.list({ issuer: server.config.issuer, subject });
+  const tooMany = oldestFirst.slice(0, Math.max(0, oldestFirst.length - max + 1));
+  if (tooMany.length > 0 && whenFull === 'deny') throw problem(LoginTooManySessions);
+  for (const { handle } of tooMany) await sessions.end(handle, 'evicted');
+}
+
+/**
+ * Two tabs log in at the same time: the second callback comes without the Strict cookie of the first one's session.
+ * So the logins that are still under way are told now that they will replace it (SE13).
+ */
+function renamePending(context: FrontendContext, request: FastifyRequest, reply: FastifyReply, finished: string): void {
+  const { frontend, keys, nowMs } = context;
+  const handle = request.session.current?.handle;
+  if (handle === undefined) return;
+  const { live, dead } = sortTransactions(
+    request.cookies,
+    transactionCookiePrefix(frontend.cookieName),
+    keys.transaction,
+    nowMs(),
+  );
+  const attributes = transactionCookieAttributes(context);
+  for (const name of dead) reply.clearCookie(name, attributes);
+  for (const { name, transaction } of live) {
+    if (name === finished) continue;
+    const value = sealTransaction(keys.transaction, name, { ...transaction, replaces: [handle] });
+    reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
+  }
+}

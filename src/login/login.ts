@@ -1,0 +1,102 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { hashId } from '../crypto/keys.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { openStepUp } from '../frontend/step-up-link.ts';
+import { isNavigation, isOwnStart } from '../http/request-source.ts';
+import { acceptReturnTo } from '../http/return-to.ts';
+import { loginStrength, startAuthorization } from '../oidc/authorization.ts';
+import {
+  AuthorizationServerUnavailable,
+  LoginCrossSite,
+  LoginNotNavigation,
+  LoginStepUpInvalid,
+  problem,
+} from '../problems/errors.ts';
+import { readTicket } from '../session/ticket.ts';
+import {
+  evictFor,
+  sealTransaction,
+  sortTransactions,
+  transactionCookieName,
+  transactionCookiePrefix,
+  transactionCookieSeconds,
+} from './transaction.ts';
+
+/** `GET /bff/login?return_to=/x`, perhaps with a `step_up`: starts a login. A page, not a fetch. */
+export async function login(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { frontend, keys, server, metrics, nowMs } = context;
+  const count = (outcome: string) => metrics.loginStarts.inc({ frontend: frontend.name, outcome });
+  if (!isNavigation(request.headers)) {
+    count('not-navigation');
+    throw problem(LoginNotNavigation);
+  }
+  if (!isOwnStart(request.headers)) {
+    count('cross-site');
+    throw problem(LoginCrossSite);
+  }
+
+  const query = request.query as Record<string, unknown>;
+  const returnTo = acceptReturnTo(query.return_to, frontend.origin, frontend.basePath);
+  const isStepUp = query.step_up !== undefined;
+  const stepUp = isStepUp ? openStepUp(context, query.step_up) : undefined;
+  const chosen = allowedParameters(query, frontend.authorizationServer.loginParameters);
+  if (stepUp !== undefined) {
+    // Nothing to choose with a step-up: it might not accept what the browser asks for.
+    delete chosen.acr_values;
+    delete chosen.max_age;
+  }
+  const strength = loginStrength(server.config, chosen, stepUp);
+  if ((isStepUp && stepUp === undefined) || strength === undefined) {
+    count('step-up-invalid');
+    // Not taken for an ordinary login: that would replace the session and leave the call as it was.
+    throw problem(LoginStepUpInvalid, { loginUrl: `${context.loginPath}?return_to=${encodeURIComponent(returnTo)}` });
+  }
+  const started = await startAuthorization(server, context.redirectUri, chosen, frontend.loginResources, strength);
+  if (started.kind === 'unavailable') {
+    count('unavailable');
+    request.log.warn({ frontend: frontend.name, fault: started.fault }, 'login could not start');
+    throw problem(AuthorizationServerUnavailable, { retryAfterSeconds: 5 });
+  }
+
+  const ticket = readTicket(request.headers.cookie, frontend.cookieName, context.signer);
+  const prefix = transactionCookiePrefix(frontend.cookieName);
+  const name = transactionCookieName(prefix, started.request.state);
+  const value = sealTransaction(keys.transaction, name, {
+    request: started.request,
+    returnTo,
+    ...(isStepUp ? { isStepUp } : {}),
+    createdAt: nowMs(),
+    replaces: ticket.kind === 'valid' ? [hashId(ticket.sessionId)] : [],
+  });
+  const { live, dead } = sortTransactions(request.cookies, prefix, keys.transaction, nowMs());
+  const attributes = transactionCookieAttributes(context);
+  for (const gone of [...dead, ...evictFor(live, name.length + value.length)]) reply.clearCookie(gone, attributes);
+  reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
+  count('started');
+  return reply.redirect(started.url, 303);
+}
+
+/** Lax, because the way back from the authorization server is cross-site; None only for its cross-site POST. */
+export function transactionCookieAttributes({ frontend }: FrontendContext) {
+  const isPost = frontend.authorizationServer.responseMode === 'form_post';
+  return {
+    path: '/',
+    httpOnly: true,
+    // Browsers take Secure cookies from http://localhost too, and None needs it.
+    secure: frontend.isSecure || isPost,
+    sameSite: isPost ? ('none' as const) : ('lax' as const),
+  };
+}
+
+const longestParameter = 256;
+
+/** Only parameters that the configuration lists, with values that it allows, once each (LG9, T8). */
+function allowedParameters(query: Record<string, unknown>, allowed: Record<string, string[]>): Record<string, string> {
+  const chosen: Record<string, string> = {};
+  for (const [name, values] of Object.entries(allowed)) {
+    const value = Object.hasOwn(query, name) ? query[name] : undefined;
+    if (typeof value !== 'string' || value.length > longestParameter || !/^[\x20-\x7e]+$/.test(value)) continue;
+    if (values.includes(value) || values.includes('*')) chosen[name] = value;
+  }
+  return chosen;
+}

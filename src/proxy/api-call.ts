@@ -1,0 +1,249 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Admitted, type Caller, type Review, refusalOf } from '../admission/authorize.ts';
+import { watchToken } from '../admission/bearer-caller.ts';
+import { type Challenge, isStepUp, readChallenge } from '../admission/challenge.ts';
+import { followSession, type ReviewOf } from '../admission/follow-session.ts';
+import { answerStepUp } from '../admission/step-up.ts';
+import type { Api } from '../config/config.ts';
+import type { Exchanged } from '../exchange/exchange.ts';
+import { type ForwardOptions, forward } from '../exchange/forward.ts';
+import {
+  type AnswerHeaders,
+  type BrowserHeaderOptions,
+  buildBrowserHeaders,
+  buildBrowserTrailers,
+  buildExtraHeaders,
+} from '../exchange/headers.ts';
+import { discardBody } from '../exchange/request-body.ts';
+import { type Arrived, buildHeadersFor, upstreamPath } from '../exchange/upstream-request.ts';
+import type { FrontendContext } from '../frontend/context.ts';
+import { pathBelow } from '../http/request-path.ts';
+import { handshakeSocket } from '../http/upgrade.ts';
+import { loggablePath } from '../ops/logging.ts';
+import { BodyTooLarge, problem, SessionRequired } from '../problems/errors.ts';
+import type { Session } from '../session/session.ts';
+import type { AttachedToken } from '../tokens/token-set.ts';
+import type { Upstream } from '../upstream/upstreams.ts';
+import type { WebSockets } from '../websocket/web-sockets.ts';
+
+/** What is the same for all calls of one API. */
+interface Route {
+  context: FrontendContext;
+  api: Api;
+  upstream: Upstream;
+  labels: { frontend: string; api: string };
+  reviewOf: ReviewOf;
+  headersFor: ReturnType<typeof buildHeadersFor>;
+  answerOptions: BrowserHeaderOptions;
+}
+
+/** The forwarder of one API: what @fastify/http-proxy calls once a request was admitted. */
+export function buildForwardHandler(
+  context: FrontendContext,
+  api: Api,
+  prefix: string,
+  upstream: Upstream,
+  labels: { frontend: string; api: string },
+  reviewOf: ReviewOf,
+  webSockets: WebSockets | undefined,
+): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  const route: Route = {
+    context,
+    api,
+    upstream,
+    labels,
+    reviewOf,
+    headersFor: buildHeadersFor(context.frontend, api, context.pseudonym),
+    answerOptions: {
+      extra: buildExtraHeaders(api.returnHeaders),
+      cache: api.cache,
+      rewriteLocation: buildLocationRewriter(upstream, api.rewritePath, prefix),
+    },
+  };
+
+  return (request, reply) => {
+    const { raw, admitted } = request;
+    if (admitted === undefined) throw problem(SessionRequired); // the hook of the route did not run
+    if (Number(raw.headers['content-length'] ?? 0) > api.limits.requestBody) {
+      discardBody(raw, api.limits.requestBody);
+      throw problem(BodyTooLarge);
+    }
+    const target = raw.url ?? '';
+    const queryAt = target.indexOf('?');
+    const path = `${upstreamPath(api, pathBelow(prefix, target))}${queryAt === -1 ? '' : target.slice(queryAt)}`;
+    if (webSockets !== undefined && handshakeSocket(raw) !== undefined)
+      return webSockets.open(request, reply, path, (token) => route.headersFor(arrivedOf(request, false), token));
+    return new ApiCall(route, request, reply, admitted, path).run();
+  };
+}
+
+/** One call: what the exchange with the upstream asks about it. */
+class ApiCall implements ForwardOptions {
+  readonly upstream: Upstream;
+  readonly limits: Api['limits'];
+  readonly timeouts: Api['timeouts'];
+  readonly path: string;
+  readonly method: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly hasBody: boolean;
+  headers: string[] = [];
+  readonly #route: Route;
+  readonly #request: FastifyRequest;
+  readonly #reply: FastifyReply;
+  readonly #admitted: Admitted;
+  #isRepeated: boolean = false;
+  #token: AttachedToken | undefined;
+  #stepUp: Challenge | undefined;
+
+  constructor(route: Route, request: FastifyRequest, reply: FastifyReply, admitted: Admitted, path: string) {
+    this.upstream = route.upstream;
+    this.limits = route.api.limits;
+    this.timeouts = route.api.timeouts;
+    this.path = path;
+    this.method = request.method;
+    this.request = request.raw;
+    this.response = reply.raw;
+    this.hasBody = isWithBody(request.raw);
+    this.#route = route;
+    this.#request = request;
+    this.#reply = reply;
+    this.#admitted = admitted;
+  }
+
+  async run(): Promise<void> {
+    let outcome = await this.#send(this.#admitted.token);
+    if (outcome === 'withheld' && this.#stepUp === undefined && this.#token !== undefined) {
+      const { context, api } = this.#route;
+      const answer = await context.accessTokens.replace(this.#session, api, this.#token);
+      if (answer.kind !== 'token') throw refusalOf(answer);
+      this.#isRepeated = true;
+      outcome = await this.#send(answer.token);
+    }
+    if (outcome !== 'complete') this.#conclude(outcome);
+  }
+
+  #send(token: AttachedToken | undefined): Promise<Exchanged> {
+    this.#token = token;
+    this.headers = this.#route.headersFor(arrivedOf(this.#request, this.hasBody), token);
+    return forward(this);
+  }
+
+  onHead(): void {
+    this.#reply.hijack();
+  }
+
+  withhold(status: number, headers: AnswerHeaders): boolean {
+    if (status !== 401 || this.#token === undefined) return false;
+    const challenge = readChallenge(headers['www-authenticate']);
+    return this.#isForStepUp(challenge) || (!this.#isRepeated && this.#isRefusal(challenge));
+  }
+
+  buildHeaders(status: number, answer: AnswerHeaders): string[] {
+    const { context, answerOptions, reviewOf } = this.#route;
+    const { caller } = this.#admitted;
+    const isPrivate = caller.kind !== 'public';
+    const headers = buildBrowserHeaders(answer, answerOptions, { status, isPrivate });
+    headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
+    headers.push('cross-origin-resource-policy', 'same-origin');
+    if (context.isDraining()) headers.push('connection', 'close');
+    if (isEventStream(answer))
+      bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
+    return headers;
+  }
+
+  buildTrailers(trailers: AnswerHeaders): [string, string][] {
+    return buildBrowserTrailers(trailers, this.#route.answerOptions.extra);
+  }
+
+  get #session(): Session | undefined {
+    const { caller } = this.#admitted;
+    return caller.kind === 'session' ? caller.session : undefined;
+  }
+
+  /** An API that refuses a token which should be good gets another, once; a request that can be repeated is (PO6). */
+  #isRefusal(challenge: Challenge | undefined): boolean {
+    const { context, api, labels } = this.#route;
+    const { log } = this.#request;
+    const token = this.#token;
+    if (this.#admitted.caller.kind === 'bearer') return false; // it is the caller's own, and only the caller can get another
+    if (token === undefined || challenge?.error !== 'invalid_token') return false;
+    if (!context.accessTokens.canReplace(this.#session, api, token)) return false;
+    const isReplayable = (this.method === 'GET' || this.method === 'HEAD') && !this.hasBody;
+    log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
+    if (isReplayable) return true;
+    context.accessTokens
+      .replace(this.#session, api, token)
+      .catch(() => log.warn(labels, 'no other token for the API that refused one'));
+    return false;
+  }
+
+  /** An API that wants another authentication of this user; of an application’s own token no login could bring it. */
+  #isForStepUp(challenge: Challenge | undefined): boolean {
+    const { kind } = this.#admitted.caller;
+    const isAboutUser = kind === 'guest' || (kind === 'session' && this.#route.api.token !== 'client');
+    this.#stepUp = isAboutUser && isStepUp(challenge) ? challenge : undefined;
+    return this.#stepUp !== undefined;
+  }
+
+  /** Of a call that came to another end than an answer. */
+  #conclude(outcome: Exchanged): void {
+    const { context, api, labels } = this.#route;
+    const { log } = this.#request;
+    if (outcome === 'withheld' && this.#stepUp !== undefined)
+      throw answerStepUp(context, api, this.#stepUp, 'upstream', this.#session, log);
+    if (outcome === 'left-by-browser') this.#reply.hijack();
+    // Fastify calls onResponse, and so the request log, only for answers that were finished.
+    const line = { method: this.method, path: loggablePath(this.request.url ?? ''), ...labels, outcome };
+    log[outcome === 'cut-by-upstream' ? 'warn' : 'info'](line, 'request cut short');
+  }
+}
+
+function arrivedOf({ raw, ip, id }: FastifyRequest, hasBody: boolean): Arrived {
+  return { rawHeaders: raw.rawHeaders, via: raw.headers.via, ip, id, hasBody };
+}
+
+function isWithBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** One of several lines is enough: browsers go by the last that they understand. */
+function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
+  const isOne = (line: string) => /^text\/event-stream\b/i.test(line);
+  return typeof type === 'string' ? isOne(type) : type?.some(isOne) === true;
+}
+
+/**
+ * A stream was authorized once and would go on for ever: it ends with the session or the token that it was opened with,
+ * and when this process stops.
+ */
+function bindToCaller(
+  context: FrontendContext,
+  caller: Caller,
+  review: Review | undefined,
+  response: ServerResponse,
+): void {
+  const onEnd = () => response.destroy();
+  if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
+  if (caller.kind !== 'session') return;
+  const { id, handle, generation } = caller.session;
+  response.once('close', followSession(context, { id, handle, generation }, { name: `api/${handle}`, review, onEnd }));
+}
+
+/** A redirect to an address of the upstream would lead browsers nowhere, or past us (PX16). */
+function buildLocationRewriter({ targets }: Upstream, rewritePath: string, prefix: string) {
+  const origins = new Set(targets.map(({ origin }) => origin));
+  const base = targets[0].origin;
+  const inside = rewritePath === '/' ? '' : rewritePath;
+  return (location: string): string => {
+    const isAbsolute = /^(\/|[a-z][a-z0-9+.-]*:)/i.test(location);
+    if (!isAbsolute || !URL.canParse(location, base)) return location;
+    const { origin, pathname, search, hash } = new URL(location, base);
+    if (!origins.has(origin)) return location;
+    const isInside = pathname === inside || pathname.startsWith(`${inside}/`);
+    // One slash in front: a path that begins with two would be another host.
+    const path = isInside ? `${prefix}${pathname.slice(inside.length)}` : pathname.replace(/^\/+/, '/');
+    return `${path}${search}${hash}`;
+  };
+}

@@ -1,0 +1,83 @@
+import type { SessionTimes, StoredSession } from './record.ts';
+
+/** What may have changed of a session whose generation has not. */
+export type CurrentTimes = Pick<SessionTimes, 'generation' | 'expiresAt' | 'lastSeenAt' | 'now'>;
+
+/** A new record. `handle` is the hash of the session id. */
+export interface NewRecord {
+  handle: string;
+  writer: string;
+  /** Absolute life in seconds, from now on the store's clock. */
+  absoluteTimeout: number;
+  idleTimeout: number;
+  identity: Buffer;
+  tokens: Buffer;
+  /** Index entries: hash of (issuer, sid) and of (issuer, sub). */
+  sidKey?: string;
+  subKey: string;
+  /** Index entry of the frontend, for operators who end all of its sessions. */
+  frontendKey?: string;
+}
+
+/** Answer to `acquire` (REFRESH.md D2). */
+export type Acquired =
+  | { kind: 'acquired'; session: StoredSession }
+  /** Somebody refreshed already: use that. */
+  | { kind: 'newer'; session: StoredSession }
+  | { kind: 'busy'; retryAfterMs: number }
+  /** A refresh failed a moment ago: do not queue on a dead authorization server (RF12). */
+  | { kind: 'backoff'; retryAfterMs: number }
+  | { kind: 'gone' };
+
+export interface Commit {
+  handle: string;
+  owner: string;
+  expectedGeneration: number;
+  tokens: Buffer;
+  identity: Buffer;
+  /** Epoch seconds: brings the absolute end nearer, never further away. */
+  endsAt?: number;
+}
+
+export type Committed = 'committed' | 'gone' | 'stale';
+
+export type Ended = { kind: 'ended'; sidKey?: string; subKey?: string } | { kind: 'gone' } | { kind: 'moved' };
+
+/**
+ * What keeps sessions: Redis, or this process's memory. Every change needs the record to exist and its generation to
+ * match; nothing can bring back what `end` took away (SE4). All methods throw `StoreUnavailableError` when the store
+ * can't be asked: that is never "no session" (SE12).
+ */
+export interface SessionStore {
+  /** `refused` when the handle exists or ended a short while ago. Idempotent for the same writer. */
+  create(record: NewRecord): Promise<'created' | 'refused'>;
+  read(handle: string): Promise<StoredSession | undefined>;
+  /** As `read`, but leaves out what is known already: the sealed parts of this generation. */
+  readIfMoved(look: { handle: string; generation: number }): Promise<StoredSession | CurrentTimes | undefined>;
+  /** Notes that the session was used now. */
+  touch(handle: string, idleTimeout: number): Promise<void>;
+  /** Takes the refresh lease for the generation that the caller saw. Idempotent for the same owner. */
+  acquire(handle: string, expectedGeneration: number, owner: string, leaseMs: number): Promise<Acquired>;
+  /** Compare-and-set of the token set; frees the owner's lease. Idempotent for the same owner. */
+  commit(commit: Commit): Promise<Committed>;
+  /** Frees the owner's lease and tells others not to try again before `backoffMs`. */
+  fail(handle: string, owner: string, expectedGeneration: number, backoffMs: number): Promise<void>;
+  /** Ends a session for good; with `expectedGeneration` only if nobody refreshed it meanwhile. */
+  end(handle: string, expectedGeneration?: number): Promise<Ended>;
+  /** Handles in an index. Ended sessions are not in it, nor expired ones; one that idled out may still be. */
+  listBySid(sidKey: string): Promise<string[]>;
+  listBySub(subKey: string): Promise<string[]>;
+  listByFrontend(frontendKey: string): Promise<string[]>;
+  /** True the first time a marker is seen within its life: one-time use of a login, a logout token (CB2, LO8). */
+  markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
+  /** Was it marked within its life? */
+  isUsed(marker: string): Promise<boolean>;
+  /** The store's clock, epoch seconds. */
+  now(): Promise<number>;
+  /** Throws when the store can't be asked. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How long an ended session's handle stays refused: longer than any lease and any request. Seconds. */
+export const tombstoneSeconds = 600;

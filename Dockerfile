@@ -7,7 +7,8 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 # What `npm ci` runs after the install.
 COPY scripts/node-runtime.cjs scripts/
-RUN npm ci
+# The packages for browsers have no part in the product.
+RUN npm ci --workspaces=false
 COPY tsconfig.json ./
 COPY src src
 RUN npm run build
@@ -20,7 +21,7 @@ FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
 # Optional packages are only the bundled Node for old machines. No package of the rest has an install script.
-RUN npm ci --omit=dev --omit=optional --ignore-scripts
+RUN npm ci --workspaces=false --omit=dev --omit=optional --ignore-scripts
 
 FROM node:24-bookworm-slim
 # Nothing installs packages in a running container.

@@ -8,7 +8,13 @@ const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: 'unit', include: ['test/{unit,model,project}/**/*.test.ts'] } },
+      {
+        test: {
+          ...common,
+          name: 'unit',
+          include: ['test/{unit,model,project}/**/*.test.ts', 'packages/*/test/**/*.test.ts'],
+        },
+      },
       {
         test: {
           ...common,

@@ -119,8 +119,14 @@ export function createImageBuilder(project: string, folder: string) {
     const [, script] = /^node (\S+)$/.exec(scripts.postinstall) ?? [];
     if (!options.includes('--ignore-scripts')) await stat(join(here, script ?? 'package.json has no postinstall'));
     if (!options.includes('--omit=dev')) return symlink(join(project, 'node_modules'), join(here, 'node_modules'));
-    const packages = Object.entries<{ dev?: boolean; optional?: boolean; devOptional?: boolean }>(lock.packages)
-      .filter(([path, { dev, optional, devOptional }]) => path !== '' && !dev && !optional && !devOptional)
+    // Else npm wants their folders.
+    if (!options.includes('--workspaces=false')) throw new Error('the image has none of the workspaces');
+    const packages = Object.entries<{ dev?: boolean; optional?: boolean; devOptional?: boolean; link?: boolean }>(
+      lock.packages,
+    )
+      .filter(
+        ([path, { dev, optional, devOptional, link }]) => path !== '' && !(dev || optional || devOptional || link),
+      )
       // Those nested in another package come along with it.
       .filter(([path]) => path.lastIndexOf('node_modules/') === 0)
       .map(([path]) => path);

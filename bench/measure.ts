@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { readCore, readUsage } from './accounting.ts';
 import { runLoad } from './load/load.ts';
 import type { Stage } from './stage.ts';
-import type { Subject } from './subjects.ts';
+import type { Subject } from './subject.ts';
 
 /** One load on one proxy. Times of the processor are microseconds for each answered request. */
 export interface Measurement {

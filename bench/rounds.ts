@@ -3,7 +3,8 @@ import type { BenchOptions } from './options.ts';
 import type { Row } from './row.ts';
 import type { Stage } from './stage.ts';
 import { type Spread, spread } from './statistics.ts';
-import { type Absent, type Subject, type SubjectKind, subjectKinds } from './subjects.ts';
+import type { Absent, Subject, SubjectKind } from './subject.ts';
+import { subjectKinds } from './subjects.ts';
 
 /** A proxy with what was measured of it, one entry for each round. */
 export interface Measured {

@@ -1,6 +1,4 @@
-import type { BenchOptions } from './options.ts';
-import type { Measured } from './rounds.ts';
-import type { Row } from './row.ts';
+import type { Scenario } from './scenario.ts';
 import { measureLargeBody } from './scenarios/large-body.ts';
 import { measureLatency } from './scenarios/latency.ts';
 import { measureLogins } from './scenarios/logins.ts';
@@ -8,28 +6,8 @@ import { measureRefreshStorm } from './scenarios/refresh-storm.ts';
 import { measureStart } from './scenarios/start.ts';
 import { measureWebSockets } from './scenarios/web-sockets.ts';
 import { measureWorkers } from './scenarios/workers.ts';
-import type { Stage } from './stage.ts';
 
-export interface ScenarioContext {
-  stage: Stage;
-  options: BenchOptions;
-  /** The proxies of the rounds, with what was measured. */
-  measured: Measured[];
-  progress: (line: string) => void;
-}
-
-/** What a scenario found, but for its name and title; `details.ratio` is the one of `ratios`, if it has one. */
-export type Finding = Omit<Row, 'name' | 'title'>;
-
-/** A row that measures something else than the plain GET. */
-export interface Scenario {
-  name: string;
-  title: string;
-  /** Rows that must be measured for it. */
-  needs: readonly string[];
-  run(context: ScenarioContext): Promise<Finding>;
-}
-
+/** Every row that is no plain GET, in the order of the table. */
 export const scenarios: readonly Scenario[] = [
   { name: 'p99', title: 'latency at the same load', needs: ['redis', 'warm'], run: measureLatency },
   { name: 'workers', title: 'two workers', needs: [], run: measureWorkers },
@@ -39,11 +17,3 @@ export const scenarios: readonly Scenario[] = [
   { name: 'login', title: 'logins', needs: [], run: measureLogins },
   { name: 'start', title: 'start, and a session in Redis', needs: [], run: measureStart },
 ];
-
-/** What comes of `name`, when it was measured and is valid. */
-export function subjectNamed(measured: Measured[], name: string) {
-  const found = measured.find(({ kind }) => kind.name === name);
-  if (found === undefined || 'absent' in found.subject || found.rounds.length === 0) return undefined;
-  if (found.rounds.some(({ fault }) => fault !== undefined)) return undefined;
-  return { subject: found.subject, rounds: found.rounds, title: found.kind.title };
-}

@@ -8,7 +8,7 @@ import { rssGrowth } from '../accounting.ts';
 import { logIn } from '../logins.ts';
 import { type Running, untilListens } from '../processes.ts';
 import { anyCookie, apiPath, browserFields } from '../requests.ts';
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import { round } from '../statistics.ts';
 import { loginUrl, startCloakroom } from '../subjects/cloakroom.ts';
 import { startNodeProxy } from '../subjects/node-proxies.ts';

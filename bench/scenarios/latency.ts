@@ -1,5 +1,5 @@
 import { measure } from '../measure.ts';
-import { type Finding, type ScenarioContext, subjectNamed } from '../scenarios.ts';
+import { type Finding, type ScenarioContext, subjectNamed } from '../scenario.ts';
 import { median, round, spread } from '../statistics.ts';
 
 /** Share of the slower proxy's most that both get: busy, and no queue that only grows. */

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readUsage } from '../accounting.ts';
 import { beginLogin, logIn } from '../logins.ts';
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import type { Stage } from '../stage.ts';
 import { round } from '../statistics.ts';
 import { loginUrl, noRedis, startCloakroom } from '../subjects/cloakroom.ts';

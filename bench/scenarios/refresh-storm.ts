@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { readUsage } from '../accounting.ts';
 import { openProvider } from '../provider.ts';
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import { round } from '../statistics.ts';
 import { noRedis, startLoggedIn } from '../subjects/cloakroom.ts';
 

@@ -1,4 +1,4 @@
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import { round, spread } from '../statistics.ts';
 import { noRedis, startCloakroom, startLoggedIn } from '../subjects/cloakroom.ts';
 

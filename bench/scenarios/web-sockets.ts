@@ -6,7 +6,7 @@ import { knowsKey } from '../features.ts';
 import { openEcho, type WebSocketClient } from '../load/web-socket.ts';
 import { logInTimes } from '../logins.ts';
 import { untilListens } from '../processes.ts';
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import { round } from '../statistics.ts';
 import { loginUrl, startCloakroom } from '../subjects/cloakroom.ts';
 

@@ -1,6 +1,6 @@
 import { knowsKey } from '../features.ts';
 import { measure } from '../measure.ts';
-import type { Finding, ScenarioContext } from '../scenarios.ts';
+import type { Finding, ScenarioContext } from '../scenario.ts';
 import { median, round, spread } from '../statistics.ts';
 import { noRedis, startLoggedIn } from '../subjects/cloakroom.ts';
 

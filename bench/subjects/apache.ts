@@ -7,7 +7,7 @@ import type { BenchOptions } from '../options.ts';
 import { untilListens } from '../processes.ts';
 import { apiPath, buildRequests } from '../requests.ts';
 import type { Stage } from '../stage.ts';
-import type { Absent, Subject } from '../subjects.ts';
+import type { Absent, Subject } from '../subject.ts';
 import { fillTemplate } from '../upstream.ts';
 
 /** Where distributions put Apache's modules: Debian, Fedora, Alpine, Arch. */

@@ -8,7 +8,7 @@ import { type Running, untilListens } from '../processes.ts';
 import { profileFlags } from '../profile.ts';
 import { buildRequests } from '../requests.ts';
 import type { Stage } from '../stage.ts';
-import type { Absent, Subject } from '../subjects.ts';
+import type { Absent, Subject } from '../subject.ts';
 import { buildConfig, type Mode } from './cloakroom-config.ts';
 
 /** The near cache does not serve these; where it does not exist yet there is nothing to switch off. */

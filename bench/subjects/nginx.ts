@@ -2,7 +2,7 @@ import { findProgram } from '../machine.ts';
 import { untilListens } from '../processes.ts';
 import { anyCookie, buildRequests } from '../requests.ts';
 import type { Stage } from '../stage.ts';
-import type { Absent, Subject } from '../subjects.ts';
+import type { Absent, Subject } from '../subject.ts';
 import { startNginx } from '../upstream.ts';
 
 /** nginx between load and upstream, `peers/nginx-proxy.conf`. */

@@ -4,7 +4,7 @@ import { untilListens } from '../processes.ts';
 import { profileFlags } from '../profile.ts';
 import { anyCookie, buildRequests } from '../requests.ts';
 import type { Stage } from '../stage.ts';
-import type { Subject } from '../subjects.ts';
+import type { Subject } from '../subject.ts';
 
 /** What every ratio is taken to. */
 export function startBareProxy(stage: Stage, options: BenchOptions): Promise<Subject> {

@@ -8,11 +8,11 @@ const root = resolve(import.meta.dirname, '../..');
 const src = join(root, 'src');
 
 interface Module {
-  /** Relative to src. */
+  /** Relative to src, or to the root for those of everywhere. */
   path: string;
   text: string;
   lines: number;
-  /** Relative to src. */
+  /** As the path. */
   imports: string[];
   packages: string[];
 }
@@ -21,6 +21,14 @@ const modules = new Map(
   listFiles(src)
     .filter((file) => file.endsWith('.ts'))
     .map((file) => [relative(src, file), readModule(file)]),
+);
+
+/** The whole repository, for what holds outside of src too. Relative to the root. */
+const everywhere = new Map(
+  ['src', 'bench', 'demo', 'scripts', 'test']
+    .flatMap((folder) => listFiles(join(root, folder)))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => [relative(root, file), readModule(file, root)]),
 );
 
 const page = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
@@ -88,10 +96,10 @@ describe('imports', () => {
     const visit = (path: string, trail: string[]): void => {
       if (trail.includes(path)) cycles.push([...trail.slice(trail.indexOf(path)), path].join(' → '));
       if (done.has(path) || trail.includes(path)) return;
-      for (const next of modules.get(path)?.imports ?? []) visit(next, [...trail, path]);
+      for (const next of everywhere.get(path)?.imports ?? []) visit(next, [...trail, path]);
       done.add(path);
     };
-    for (const path of modules.keys()) visit(path, []);
+    for (const path of everywhere.keys()) visit(path, []);
     expect(cycles).toEqual([]);
   });
 
@@ -163,7 +171,7 @@ function roomOf(path: string): string {
   return path.includes('/') ? dirname(path) : path;
 }
 
-function readModule(file: string): Module {
+function readModule(file: string, base = src): Module {
   const text = readFileSync(file, 'utf8');
   const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] as string);
   const own = specifiers
@@ -171,10 +179,10 @@ function readModule(file: string): Module {
     .map((specifier) => resolve(dirname(file), specifier));
   for (const target of own) if (!existsSync(target)) throw new Error(`${file} imports ${target}, which does not exist`);
   return {
-    path: relative(src, file),
+    path: relative(base, file),
     text,
     lines: text.split('\n').length - 1,
-    imports: own.map((target) => relative(src, target)),
+    imports: own.map((target) => relative(base, target)),
     packages: specifiers.filter((specifier) => !specifier.startsWith('.') && !specifier.startsWith('node:')),
   };
 }

@@ -1,29 +1,12 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from '../support/demo.ts';
+import { describe, expect } from 'vitest';
 import { enterPassword, logIn, press, rolesOf, shownClaims, textOf } from './support/spa.ts';
-import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+import { it } from './support/story.ts';
 
 describe('calling APIs from a browser', () => {
-  let chromium: Browser;
-  let demo: Demo;
-  let visitor: Visitor;
-  beforeAll(async () => {
-    chromium = await launchChromium();
-  });
-  afterAll(() => chromium.close());
-  // A demo for each test: they change orders, prices and roles.
-  beforeEach(async () => {
-    demo = await startDemo();
-    visitor = await createVisitor(chromium, demo);
-  });
-  afterEach(async () => {
-    await visitor.leave();
-    await demo.stop();
-    expect(demo.log.errors()).toEqual([]);
-  });
-
-  it('gets what the roles of the user allow; the API’s own 403, or that of a rule in front of it, for the rest', async () => {
+  it('gets what the roles of the user allow; the API’s own 403, or that of a rule in front of it, for the rest', async ({
+    demo,
+    visitor,
+  }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'bob');
     expect(await press(tab, 'call-orders')).toMatchObject({ status: '200', source: 'orders API' });
@@ -46,7 +29,10 @@ describe('calling APIs from a browser', () => {
     });
   });
 
-  it('is refused by Cloakroom itself without a ticket (401) and without the CSRF header (403)', async () => {
+  it('is refused by Cloakroom itself without a ticket (401) and without the CSRF header (403)', async ({
+    demo,
+    visitor,
+  }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
     const arrived = demo.bearers.length;
@@ -65,13 +51,13 @@ describe('calling APIs from a browser', () => {
     expect(demo.bearers).toHaveLength(arrived);
   });
 
-  it('sends no token to a route that is marked so, also for somebody who is logged in', async () => {
+  it('sends no token to a route that is marked so, also for somebody who is logged in', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
     expect(await press(tab, 'call-news')).toMatchObject({ status: '200', body: { sawAuthorizationHeader: false } });
   });
 
-  it('streams server-sent events as they come, until they are stopped', async () => {
+  it('streams server-sent events as they come, until they are stopped', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'carol');
     const first = await press(tab, 'call-events');
@@ -81,7 +67,11 @@ describe('calling APIs from a browser', () => {
     await tab.getByTestId('call-events').click();
   });
 
-  it('brings a role that alice has just given to bob into bob’s next call after a refresh', async () => {
+  it('brings a role that alice has just given to bob into bob’s next call after a refresh', async ({
+    chromium,
+    demo,
+    visitor,
+  }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'bob');
     visitor.expectFailedLoad(403, '/api/orders/orders/1');

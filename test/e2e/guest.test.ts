@@ -1,30 +1,15 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from '../support/demo.ts';
+import { describe, expect } from 'vitest';
 import { enterPassword, expectCatalog, expectNobody, expectUser, logIn, press, shownClaims } from './support/spa.ts';
-import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+import { it } from './support/story.ts';
 
 describe('looking around as a guest', () => {
-  let chromium: Browser;
-  let demo: Demo;
-  let visitor: Visitor;
-  beforeAll(async () => {
-    [chromium, demo] = await Promise.all([launchChromium(), startDemo()]);
-  });
-  afterAll(async () => {
-    await chromium.close();
-    await demo.stop();
-    expect(demo.log.errors()).toEqual([]);
-  });
-  beforeEach(async () => {
-    visitor = await createVisitor(chromium, demo);
-  });
-  afterEach(() => visitor.leave());
-
-  it('shows the catalog with the application’s token, then as alice, then as a guest again', async () => {
+  it('shows the catalog with the application’s token, then as alice, then as a guest again', async ({
+    demo,
+    visitor,
+  }) => {
     const tab = await visitor.openTab();
     await tab.goto(demo.origin);
     await expectNobody(tab);
@@ -62,7 +47,7 @@ describe('looking around as a guest', () => {
     expect(await press(tab, 'call-me-catalog')).toMatchObject({ body: { claims: { sub: 'cloakroom-demo' } } });
   });
 
-  it('makes no guest of somebody whose session was lost, until they say so (DT8)', async () => {
+  it('makes no guest of somebody whose session was lost, until they say so (DT8)', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'bob');
     const other = await visitor.openTab();

@@ -1,29 +1,11 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from '../support/demo.ts';
+import { describe, expect } from 'vitest';
 import { enterPassword, expectUser, goToLogin, logIn, press, rolesOf, shownClaims, textOf } from './support/spa.ts';
-import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+import { it } from './support/story.ts';
 
 describe('logging in with a browser', () => {
-  let chromium: Browser;
-  let demo: Demo;
-  let visitor: Visitor;
-  beforeAll(async () => {
-    [chromium, demo] = await Promise.all([launchChromium(), startDemo()]);
-  });
-  afterAll(async () => {
-    await chromium.close();
-    await demo.stop();
-    expect(demo.log.errors()).toEqual([]);
-  });
-  beforeEach(async () => {
-    visitor = await createVisitor(chromium, demo);
-  });
-  afterEach(() => visitor.leave());
-
-  it('shows who is there and what the API received, and leaves scripts nothing to read', async () => {
+  it('shows who is there and what the API received, and leaves scripts nothing to read', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
 
@@ -49,7 +31,7 @@ describe('logging in with a browser', () => {
     await tab.screenshot({ path: join(tmpdir(), 'cloakroom-logged-in.png'), fullPage: true });
   });
 
-  it('says that a password is wrong and takes the right one afterwards', async () => {
+  it('says that a password is wrong and takes the right one afterwards', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await goToLogin(tab, demo.origin);
     visitor.expectFailedLoad(401, new URL(tab.url()).pathname);
@@ -63,7 +45,7 @@ describe('logging in with a browser', () => {
     expect(await rolesOf(tab)).toEqual(['clerk']);
   });
 
-  it('registers a new user, who has no role and is told so by the API', async () => {
+  it('registers a new user, who has no role and is told so by the API', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await goToLogin(tab, demo.origin);
     await tab.getByRole('link', { name: 'Register' }).click();
@@ -78,7 +60,7 @@ describe('logging in with a browser', () => {
     expect(await press(tab, 'call-orders')).toMatchObject({ status: '403', source: 'orders API' });
   });
 
-  it('comes back to the deep link that the login began at, with query and hash', async () => {
+  it('comes back to the deep link that the login began at, with query and hash', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     const deep = `${demo.origin}/shop/coats?size=m&q=a%26b#winter/2`;
     await logIn(tab, deep, 'carol');

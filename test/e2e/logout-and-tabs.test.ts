@@ -1,27 +1,10 @@
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from '../support/demo.ts';
+import type { Page } from 'playwright-core';
+import { describe, expect } from 'vitest';
 import { enterPassword, expectNobody, expectUser, goToLogin, logIn, press } from './support/spa.ts';
-import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+import { it } from './support/story.ts';
 
 describe('logging out, and two tabs of one browser', () => {
-  let chromium: Browser;
-  let demo: Demo;
-  let visitor: Visitor;
-  beforeAll(async () => {
-    [chromium, demo] = await Promise.all([launchChromium(), startDemo()]);
-  });
-  afterAll(async () => {
-    await chromium.close();
-    await demo.stop();
-    expect(demo.log.errors()).toEqual([]);
-  });
-  beforeEach(async () => {
-    visitor = await createVisitor(chromium, demo);
-  });
-  afterEach(() => visitor.leave());
-
-  it('logs out here and at the provider, and the next login asks for the password', async () => {
+  it('logs out here and at the provider, and the next login asks for the password', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
     await logOut(tab);
@@ -36,7 +19,7 @@ describe('logging out, and two tabs of one browser', () => {
     expect(new URL(tab.url()).origin).toBe(demo.issuer);
   });
 
-  it('logs out of this site alone when the user stays logged in at the provider', async () => {
+  it('logs out of this site alone when the user stays logged in at the provider', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
     await logOut(tab);
@@ -47,7 +30,7 @@ describe('logging out, and two tabs of one browser', () => {
     await expectUser(tab, 'alice');
   });
 
-  it('answers 401 in one tab once the other has logged out', async () => {
+  it('answers 401 in one tab once the other has logged out', async ({ demo, visitor }) => {
     const [first, second] = [await visitor.openTab(), await visitor.openTab()];
     await logIn(first, demo.origin, 'bob');
     await second.goto(demo.origin);
@@ -65,7 +48,7 @@ describe('logging out, and two tabs of one browser', () => {
     expect(await press(second, 'call-orders')).toMatchObject({ status: '401', source: 'Cloakroom' });
   });
 
-  it('ends in one usable session when two tabs log in at once', async () => {
+  it('ends in one usable session when two tabs log in at once', async ({ demo, visitor }) => {
     const [first, second] = [await visitor.openTab(), await visitor.openTab()];
     await goToLogin(first, `${demo.origin}/#first`);
     await goToLogin(second, `${demo.origin}/#second`);

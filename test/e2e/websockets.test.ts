@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Demo, startDemo } from '../support/demo.ts';
-import { type EchoUpstream, startEchoUpstream } from '../support/echo-upstream.ts';
-import { createChat, type WebSocketApi } from '../support/websocket/upstream.ts';
+import type { Page } from 'playwright-core';
+import { describe, expect } from 'vitest';
+import { startEchoUpstream } from '../support/echo-upstream.ts';
+import { createChat } from '../support/websocket/upstream.ts';
+import type { ConfigData } from '../support/world.ts';
 import { logIn } from './support/spa.ts';
-import { createVisitor, launchChromium, type Visitor } from './support/visitor.ts';
+import { it as story } from './support/story.ts';
 
 // Scripts for the page, as text: the tests' own TypeScript knows no DOM.
 const open = (url: string) => `(() => {
@@ -28,37 +28,26 @@ const logOut = "fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' 
 const heard = (tab: Page) => tab.evaluate<string[]>('heard');
 const ended = (tab: Page) => tab.evaluate<string | undefined>('ended');
 
-describe('WebSockets in a browser', () => {
-  let chromium: Browser;
-  let demo: Demo;
-  let visitor: Visitor;
-  let upstream: EchoUpstream;
-  let chat: WebSocketApi;
-  const live = () => `${demo.origin.replace('http', 'ws')}/api/chat/live`;
-
-  beforeAll(async () => {
-    chromium = await launchChromium();
-  });
-  afterAll(() => chromium.close());
-  beforeEach(async () => {
-    upstream = await startEchoUpstream();
-    chat = createChat();
+/** With a chat among the demo's APIs. */
+const it = story
+  .extend('chat', () => createChat())
+  .extend('upstream', async ({ chat }, { onCleanup }) => {
+    const upstream = await startEchoUpstream();
     upstream.respond = chat.respond;
-    demo = await startDemo({
-      config(data) {
-        data.apis.chat = { ...data.apis.orders, path: '/api/chat', upstream: upstream.url, websocket: {} };
-      },
-    });
-    visitor = await createVisitor(chromium, demo);
-  });
-  afterEach(async () => {
-    await visitor.leave();
-    await demo.stop();
-    await upstream.stop();
-    expect(demo.log.errors()).toEqual([]);
+    onCleanup(() => upstream.stop());
+    return upstream;
+  })
+  .extend('demoConfig', ({ upstream }) => (data: ConfigData) => {
+    data.apis.chat = { ...data.apis.orders, path: '/api/chat', upstream: upstream.url, websocket: {} };
   });
 
-  it('carry a chat between the tabs of a page, until a logout in one of them', async () => {
+describe('WebSockets in a browser', () => {
+  it('carry a chat between the tabs of a page, until a logout in one of them', async ({
+    demo,
+    visitor,
+    upstream,
+    chat,
+  }) => {
     const [one, two] = [await visitor.openTab(), await visitor.openTab()];
     await logIn(one, demo.origin, 'alice');
     await two.goto(demo.origin);
@@ -81,7 +70,7 @@ describe('WebSockets in a browser', () => {
     await expect.poll(() => chat.closed.length).toBe(2);
   });
 
-  it('tell the page how the API ended them, also that it vanished', async () => {
+  it('tell the page how the API ended them, also that it vanished', async ({ demo, visitor, chat }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'bob');
     const endings: [(socket: { close(code: number, reason: string): void; terminate(): void }) => void, string][] = [
@@ -95,7 +84,7 @@ describe('WebSockets in a browser', () => {
     }
   });
 
-  it('are not for a page of another origin, which the cookie goes along with', async () => {
+  it('are not for a page of another origin, which the cookie goes along with', async ({ demo, visitor, upstream }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'carol');
     // Another port of the same host is the same site: SameSite=Strict does not hold the cookie back.
@@ -105,7 +94,7 @@ describe('WebSockets in a browser', () => {
     const foreign = await visitor.openTab();
     await foreign.goto(`http://localhost:${(evil.address() as AddressInfo).port}/`);
     visitor.expectFailedLoad(403, '');
-    expect(await foreign.evaluate(open(live()))).toMatch(/^1006/);
+    expect(await foreign.evaluate(open(`${demo.origin.replace('http', 'ws')}/api/chat/live`))).toMatch(/^1006/);
     expect(upstream.requests).toEqual([]);
     const refused = demo.log.lines.find(({ audit }) => audit === 'websocket_origin_refused');
     expect(refused).toMatchObject({ api: 'chat', origin: new URL(foreign.url()).origin });
@@ -115,7 +104,7 @@ describe('WebSockets in a browser', () => {
     await tab.evaluate('socket.close()');
   });
 
-  it('are closed for who has no session', async () => {
+  it('are closed for who has no session', async ({ demo, visitor }) => {
     const tab = await visitor.openTab();
     await logIn(tab, demo.origin, 'alice');
     await tab.evaluate(logOut);

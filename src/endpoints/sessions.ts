@@ -26,7 +26,7 @@ export async function endMySession(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<{ ended: number }> {
-  const { sessions, frontend, metrics } = context;
+  const { sessions, frontend } = context;
   const current = requireSession(request);
   const { id } = request.params as { id: string };
   // Only of the list of this user: somebody else's id is as unknown as one that never was.
@@ -34,13 +34,11 @@ export async function endMySession(
   if (!mine.some(({ handle }) => handle === id)) throw problem(RouteUnknown);
   const { kind } = await sessions.end(id, 'revoked-by-user');
   if (id === current.handle) await forget(context, request, reply);
-  const ended = kind === 'ended' ? 1 : 0;
-  metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
   request.log.info(
     { frontend: frontend.name, session: id.slice(0, 12), audit: 'session_revoked' },
     'session ended by its user',
   );
-  return { ended };
+  return counted(context, kind === 'ended' ? 1 : 0);
 }
 
 /** `DELETE /bff/sessions`: logs out everywhere. */
@@ -49,13 +47,10 @@ export async function endMySessions(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<{ ended: number }> {
-  const { sessions, frontend, metrics } = context;
-  const current = requireSession(request);
-  const ended = await sessions.endAll(whoseAre(current), 'revoked-by-user');
+  const ended = await context.sessions.endAll(whoseAre(requireSession(request)), 'revoked-by-user');
   await forget(context, request, reply);
-  metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
-  request.log.info({ frontend: frontend.name, ended, audit: 'sessions_revoked' }, 'logged out everywhere');
-  return { ended };
+  request.log.info({ frontend: context.frontend.name, ended, audit: 'sessions_revoked' }, 'logged out everywhere');
+  return counted(context, ended);
 }
 
 function requireSession(request: FastifyRequest): Session {
@@ -66,6 +61,12 @@ function requireSession(request: FastifyRequest): Session {
 
 function whoseAre({ identity }: Session) {
   return { issuer: identity.issuer, subject: identity.subject };
+}
+
+/** The answer that says how many ended, counted as logouts. */
+function counted({ metrics, frontend }: FrontendContext, ended: number): { ended: number } {
+  metrics.logouts.inc({ frontend: frontend.name, kind: 'by-user' }, ended);
+  return { ended };
 }
 
 /** What a logout does besides. Only this browser's refresh token can be revoked: no other id is at hand to open one. */

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { type Browser, createBrowser } from '../support/browser.ts';
 import { assertNoSecrets } from '../support/canary.ts';
+import { configOf } from '../support/config-data.ts';
 import { hang, reply } from '../support/echo-upstream/answers.ts';
 import { type EchoUpstream, startEchoUpstream } from '../support/echo-upstream.ts';
 import { type EvilProvider, startEvilProvider } from '../support/evil-provider.ts';
@@ -35,24 +35,10 @@ beforeEach(async () => {
   const opsPort = await freePort();
   origin = `http://localhost:${port}`;
   ops = `http://127.0.0.1:${opsPort}`;
-  const config = await writeConfig({
-    publicUrl: origin,
-    listen: { host: '127.0.0.1', port },
-    ops: { host: '127.0.0.1', port: opsPort },
-    authorizationServer: {
-      issuer: provider.issuer,
-      clientId: provider.clientId,
-      clientSecret: provider.clientSecret,
-      scopes: ['openid'],
-    },
-    session: {
-      redis: { url: inject('redisUrl'), keyPrefix: uniqueKeyPrefix() },
-      keys: [randomBytes(32).toString('base64url')],
-    },
-    apis: { orders: { path: '/api/orders', upstream: upstream.url } },
-    shutdown: { delay: `${delayMs}ms`, grace: '10s' },
-    log: { level: 'trace' },
-  });
+  const data = configOf({ origin, port, opsPort, provider, upstream });
+  data.session.redis = { url: inject('redisUrl'), keyPrefix: uniqueKeyPrefix() };
+  Object.assign(data, { shutdown: { delay: `${delayMs}ms`, grace: '10s' }, log: { level: 'trace' } });
+  const config = await writeConfig(data);
   file = config.file;
   browser = createBrowser({ origin });
   processes = [];

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { assertNoSecrets } from './canary.ts';
+import { type ConfigData, configOf } from './config-data.ts';
 import { type EchoUpstream, startEchoUpstream } from './echo-upstream.ts';
 import { type EvilProvider, type EvilProviderOptions, startEvilProvider } from './evil-provider.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
@@ -8,7 +9,6 @@ import { type Started, startProcess, statusOf, untilAnswers, writeConfig } from 
 import { freePort, type RedisServer, startRedis } from './redis.ts';
 import { type DumpedKey, dumpRedis } from './redis-dump.ts';
 import { until } from './wait.ts';
-import type { ConfigData } from './world.ts';
 
 /** Cloakroom in a process of its own, as `cloakroom start` runs it. */
 export interface Replica {
@@ -81,22 +81,13 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   const origin = `http://localhost:${options.publicPort ?? ports[0]}`;
   const keys = [randomBytes(32).toString('base64url')];
   const configFor = (port: number, opsPort: number, redisUrl: string): ConfigData => {
-    const data: ConfigData = {
-      publicUrl: origin,
-      listen: { host: '127.0.0.1', port },
-      ops: { host: '127.0.0.1', port: opsPort },
-      authorizationServer: {
-        issuer: provider.issuer,
-        clientId: provider.clientId,
-        clientSecret: provider.clientSecret,
-        scopes: ['openid'],
-        timeout: '5s',
-      },
-      session: { redis: { url: redisUrl }, keys },
+    const data = configOf({ origin, port, opsPort, provider, upstream });
+    data.authorizationServer.timeout = '5s';
+    Object.assign(data, {
+      session: { redis: { url: redisUrl }, keys }, // the same keys for all
       limits: { loginsPerMinute: 1_000_000 },
       log: { level: 'info', requests: false },
-      apis: { orders: { path: '/api/orders', upstream: upstream.url } },
-    };
+    });
     options.config?.(data);
     return data;
   };

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { inject } from 'vitest';
 import { stringify } from 'yaml';
 import { type App, createApp } from '../../src/app.ts';
@@ -6,6 +5,7 @@ import { formatProblem, parseConfig } from '../../src/config/load.ts';
 import { type Browser, createBrowser } from './browser.ts';
 import { assertNoSecrets } from './canary.ts';
 import { type Clock, createClock } from './clock.ts';
+import { type ConfigData, configOf } from './config-data.ts';
 import { reply } from './echo-upstream/answers.ts';
 import { startEchoUpstream } from './echo-upstream.ts';
 import { startEvilProvider } from './evil-provider.ts';
@@ -14,9 +14,7 @@ import { createLogSink } from './log-sink.ts';
 import { freePort, uniqueKeyPrefix } from './redis.ts';
 import { dumpRedis } from './redis-dump.ts';
 
-/** A configuration file as data. */
-// biome-ignore lint/suspicious/noExplicitAny: tests change any key of a configuration, also to what the schema refuses
-export type ConfigData = Record<string, any>;
+export type { ConfigData };
 
 export interface WorldOptions {
   /** `redis` unless the test needs to move time, which only the memory store lets it do. */
@@ -76,26 +74,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const port = ports[0] as number;
   const origin = `http://localhost:${port}`;
 
-  const data: ConfigData = {
-    publicUrl: origin,
-    listen: { host: '127.0.0.1', port },
-    ops: { host: '127.0.0.1', port: 0 },
-    authorizationServer: {
-      issuer: provider.issuer,
-      clientId: provider.clientId,
-      clientSecret: provider.clientSecret,
-      scopes: ['openid', 'profile'],
-      timeout: '2s',
-    },
-    session: {
-      ...(redisUrl === undefined ? {} : { redis: { url: redisUrl, keyPrefix } }),
-      keys: [randomBytes(32).toString('base64url')],
-      ...(options.nearCache === false ? { nearCache: { enabled: false } } : {}),
-    },
-    limits: { loginsPerMinute: 10_000 },
-    log: { level: 'trace' },
-    apis: { orders: { path: '/api/orders', upstream: upstream.url } },
-  };
+  const data = configOf({ origin, port, opsPort: 0, provider, upstream });
+  Object.assign(data.authorizationServer, { scopes: ['openid', 'profile'], timeout: '2s' });
+  if (redisUrl !== undefined) data.session.redis = { url: redisUrl, keyPrefix };
+  if (options.nearCache === false) data.session.nearCache = { enabled: false };
+  Object.assign(data, { limits: { loginsPerMinute: 10_000 }, log: { level: 'trace' } });
   options.config?.(data);
   const parsed = parseConfig('world.yaml', stringify(data), {});
   if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));

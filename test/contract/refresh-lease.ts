@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SessionStore } from '../../src/store/store.ts';
-import { newRecord, type StoreUnderTest } from './session-store.ts';
+import { commitAs, newRecord, type StoreUnderTest } from './session-store.ts';
 
 const leaseMs = 15_000;
 
@@ -18,14 +18,8 @@ export function describeRefreshLease(name: string, open: () => Promise<StoreUnde
       await store.create(record);
     });
     afterEach(() => under.close());
-    const commit = (owner: string, expectedGeneration: number, tokens = `by ${owner}`) =>
-      store.commit({
-        handle,
-        owner,
-        expectedGeneration,
-        tokens: Buffer.from(tokens),
-        identity: Buffer.from('identity-2'),
-      });
+    const commit = (owner: string, expectedGeneration: number, tokens?: string) =>
+      commitAs(store, { handle, owner, expectedGeneration }, tokens);
     const acquire = (owner: string, generation = 1) => store.acquire(handle, generation, owner, leaseMs);
 
     it('gives the lease of a generation to one of fifty, and what it read inside it', async () => {

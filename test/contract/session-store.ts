@@ -30,6 +30,15 @@ export function newRecord(change: Partial<NewRecord> = {}): NewRecord {
   };
 }
 
+/** A commit that says in the tokens whose it is. */
+export function commitAs(
+  store: SessionStore,
+  turn: { handle: string; owner: string; expectedGeneration: number },
+  tokens = `by ${turn.owner}`,
+): ReturnType<SessionStore['commit']> {
+  return store.commit({ ...turn, tokens: Buffer.from(tokens), identity: Buffer.from('identity-2') });
+}
+
 /** What every session store promises (src/store/store.ts, REFRESH.md D2): life, lifetimes and indexes. */
 export function describeSessionStore(name: string, open: () => Promise<StoreUnderTest>): void {
   describe(`the session contract, by ${name}`, () => {
@@ -45,14 +54,8 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
       expect(await store.create(record)).toBe('created');
       return record;
     };
-    const commitTo = (handle: string, owner: string, expectedGeneration: number, tokens = `by ${owner}`) =>
-      store.commit({
-        handle,
-        owner,
-        expectedGeneration,
-        tokens: Buffer.from(tokens),
-        identity: Buffer.from('identity-2'),
-      });
+    const commitTo = (handle: string, owner: string, expectedGeneration: number, tokens?: string) =>
+      commitAs(store, { handle, owner, expectedGeneration }, tokens);
 
     it('leaves out what is known already, and nothing else', async () => {
       const { handle, tokens } = await created();

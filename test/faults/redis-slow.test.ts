@@ -1,36 +1,18 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Browser } from '../support/browser.ts';
-import { type FaultProxy, redisError, startFaultProxy } from '../support/fault-proxy.ts';
-import { type RedisServer, startRedis } from '../support/redis.ts';
+import { redisError } from '../support/fault-proxy.ts';
+import { commandTimeoutMs, type OutageWorld, startOutageWorld } from '../support/outage-world.ts';
 import { until } from '../support/wait.ts';
-import { startWorld, type World } from '../support/world.ts';
 
 // A Redis that is too slow, and what keeps requests from queueing up before it.
 
-const commandTimeoutMs = 500;
 const csrf = { 'x-csrf': '1' };
 
-let redis: RedisServer;
-let proxy: FaultProxy;
-let world: World;
+let world: OutageWorld;
 beforeEach(async () => {
-  redis = await startRedis();
-  proxy = await startFaultProxy(redis.port);
-  world = await startWorld({
-    nearCache: false,
-    redisUrl: proxy.redisUrl,
-    config(data) {
-      Object.assign(data.session.redis, { commandTimeout: `${commandTimeoutMs}ms`, connectTimeout: '500ms' });
-    },
-  });
+  world = await startOutageWorld();
 });
-afterEach(async () => {
-  redis.resume();
-  proxy.reset();
-  await world.stop();
-  await proxy.stop();
-  await redis.stop();
-});
+afterEach(() => world.stop());
 
 async function timed(browser: Browser): Promise<{ status: number; ms: number }> {
   const startedAt = performance.now();
@@ -55,11 +37,11 @@ async function expectRecovery(browser: Browser): Promise<void> {
 describe('a Redis that takes 2 s to answer', () => {
   it('T105 is a 503 in time, keeps the cookie, and calls work again when it is fast', async () => {
     const browser = await world.loggedIn();
-    proxy.faults.delayMs = 2000;
+    world.proxy.faults.delayMs = 2000;
     const page = await browser.fetch('/api/orders/1');
     expect(page.status).toBe(503);
     expect(page.setCookies).toEqual([]);
-    proxy.reset();
+    world.proxy.reset();
     await expectRecovery(browser);
   });
 });
@@ -67,7 +49,7 @@ describe('a Redis that takes 2 s to answer', () => {
 describe('while Redis does not answer', () => {
   it('T105 only the first requests wait, then all are refused at once', async () => {
     const browser = await world.loggedIn();
-    redis.pause();
+    world.redis.pause();
     const first = await Promise.all(Array.from({ length: 5 }, () => timed(browser)));
     expect(first.map(({ status }) => status)).toEqual([503, 503, 503, 503, 503]);
     await circuitOpens();
@@ -79,7 +61,7 @@ describe('while Redis does not answer', () => {
     }
     // None waited for a timeout, although the whole takes no longer than one.
     expect(Math.max(...times)).toBeLessThan(commandTimeoutMs / 2);
-    redis.resume();
+    world.redis.resume();
     await expectRecovery(browser);
     expect(await storeState()).toBe('up');
   });
@@ -87,7 +69,7 @@ describe('while Redis does not answer', () => {
   it('T105 one probe at a time asks it, however many requests come', async () => {
     const browser = await world.loggedIn();
     const asked: Buffer[] = [];
-    proxy.faults.answer = (request) => {
+    world.proxy.faults.answer = (request) => {
       asked.push(request);
       return ''; // nothing
     };
@@ -102,7 +84,7 @@ describe('while Redis does not answer', () => {
     expect(commands.filter((text) => /evalsha/i.test(text))).toEqual([]);
     // A probe or a handshake for every connection that was given up, and the subscription's own pings.
     expect(commands.length).toBeLessThan(30);
-    proxy.reset();
+    world.proxy.reset();
     await expectRecovery(browser);
   });
 
@@ -110,11 +92,11 @@ describe('while Redis does not answer', () => {
     'T106 an error reply (%s) is an answer: the circuit stays closed',
     async (message) => {
       const browser = await world.loggedIn();
-      proxy.faults.answer = (request) =>
+      world.proxy.faults.answer = (request) =>
         /evalsha/i.test(request.toString('latin1')) ? redisError(message)(request) : undefined;
       for (let call = 0; call < 10; call++) expect((await timed(browser)).status).toBe(503);
       expect((await world.app.ops.inject('/metrics')).body).toMatch(/^cloakroom_store_circuit_open 0$/m);
-      proxy.reset();
+      world.proxy.reset();
       await expectRecovery(browser);
     },
   );
@@ -123,12 +105,12 @@ describe('while Redis does not answer', () => {
     const browser = await world.loggedIn();
     const connected = () => world.log.lines.filter(({ msg }) => msg === 'redis is connected').length;
     const before = connected();
-    proxy.faults.answer = (request) =>
+    world.proxy.faults.answer = (request) =>
       /evalsha/i.test(request.toString('latin1'))
         ? redisError("READONLY You can't write against a read only replica.")(request)
         : undefined;
     expect((await browser.fetch('/bff/logout', { method: 'POST', headers: csrf })).status).toBe(503);
-    proxy.reset();
+    world.proxy.reset();
     await until(() => connected() > before, { message: 'the new connection' });
     expect((await timed(browser)).status).toBe(200);
   });

@@ -1,20 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { call } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
 import { rawRequest } from '../support/raw-client.ts';
+import { startRedisProxy } from '../support/redis-proxy.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startWorld, type World, type WorldOptions } from '../support/world.ts';
 
 let world: World;
 let key: string;
-let cleanup: (() => Promise<unknown>) | undefined;
 afterEach(async () => {
   expect(world.log.text()).not.toContain(key);
   await world.stop();
-  await cleanup?.();
-  cleanup = undefined;
 });
 
 async function start(encoding: 'hex' | 'base64' | 'base64url' = 'base64url', options: WorldOptions = {}) {
@@ -46,9 +44,7 @@ async function logInAs(sub: string, sid?: string): Promise<Browser> {
 
 /** On the second replica: the admin asked the first. */
 async function statusOf(browser: Browser): Promise<number> {
-  const other = world.browser(1);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return (await call(other)).status;
+  return (await call(onReplica(world, 1, browser))).status;
 }
 
 describe('SE9 the admin API', () => {
@@ -149,8 +145,7 @@ describe('SE9 the admin API', () => {
   });
 
   it('SE12 says 503 while Redis is gone, and 4xx for what is wrong with the request', async () => {
-    const proxy = await startFaultProxy(Number(new URL(inject('redisUrl')).port));
-    cleanup = () => proxy.stop();
+    const proxy = await startRedisProxy();
     await start('base64url', { redisUrl: proxy.redisUrl });
     const odd = await world.app.ops.inject({
       method: 'DELETE',

@@ -4,6 +4,7 @@ import { createGate, forceRefresh, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type Respond, reply, serverSentEvents } from '../support/echo-upstream/answers.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -15,13 +16,6 @@ afterEach(() => world.stop());
 
 const csrf = { 'x-csrf': '1' };
 const beatFast = (data: ConfigData) => Object.assign(data.session, { idleTimeout: '8s' }); // a beat of 400 ms
-
-/** The same session through the other replica. */
-function onReplica(index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
-}
 
 async function* endless() {
   for (;;) {
@@ -40,7 +34,7 @@ it('SSE of an API is cut on every replica when the session ends, others go on', 
   world = await startWorld({ replicas: 2 });
   world.upstream.respond = tick;
   const browser = await world.loggedIn('alice');
-  const streams = [await openTicks(browser), await openTicks(onReplica(1, browser))];
+  const streams = [await openTicks(browser), await openTicks(onReplica(world, 1, browser))];
   const other = await openTicks(await world.loggedIn('bob'));
   await logOut(browser);
   expect(await Promise.all(streams.map(({ ended }) => ended))).toEqual(['aborted', 'aborted']);
@@ -111,7 +105,7 @@ it('SSE of an API is cut by every other kind of logout too', async () => {
     world.provider.nextLogin({ sub: kind, sid });
     const browser = world.browser();
     await browser.login('/');
-    const stream = await openTicks(onReplica(1, browser));
+    const stream = await openTicks(onReplica(world, 1, browser));
     await end(browser, sid);
     expect(await stream.ended, kind).toBe('aborted');
   }
@@ -124,7 +118,7 @@ it('SSE of an API is cut when the roles that opened it are taken away, and goes 
   });
   world.upstream.respond = tick;
   const browser = await world.loggedIn('alice', { roles: ['clerk', 'admin'] });
-  const stream = await openTicks(onReplica(1, browser));
+  const stream = await openTicks(onReplica(world, 1, browser));
   world.provider.faults.refreshIdToken = [{ claims: { roles: ['clerk'] } }, { claims: { roles: ['reader'] } }];
   await forceRefresh(browser);
   const before = stream.receivedBytes();

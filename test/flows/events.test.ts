@@ -3,18 +3,14 @@ import { afterEach, describe, expect, inject, it } from 'vitest';
 import { forceRefresh, logOut } from '../support/api-calls.ts';
 import type { StreamedPage } from '../support/browser/streamed-page.ts';
 import type { Browser } from '../support/browser.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
+import { startRedisProxy } from '../support/redis-proxy.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
 let world: World;
-let cleanup: (() => Promise<unknown>) | undefined;
-afterEach(async () => {
-  await world.stop();
-  await cleanup?.();
-  cleanup = undefined;
-});
+afterEach(() => world.stop());
 
 const csrf = { 'x-csrf': '1' };
 const beatFast = (data: ConfigData) => Object.assign(data.session, { idleTimeout: '8s' }); // a beat of 400 ms
@@ -31,13 +27,6 @@ function eventsOf(stream: StreamedPage, kind: string): Record<string, unknown>[]
 async function untilEvent(stream: StreamedPage, kind: string): Promise<Record<string, unknown>> {
   await until(() => eventsOf(stream, kind).length > 0, { message: `the event ${kind}` });
   return eventsOf(stream, kind)[0] as Record<string, unknown>;
-}
-
-/** The same session through the other replica. */
-function onReplica(index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
 }
 
 describe('GET /bff/events', () => {
@@ -77,7 +66,11 @@ describe('GET /bff/events', () => {
   it('says on every replica that the session ended, with the reason, and closes', async () => {
     world = await startWorld({ replicas: 2 });
     const browser = await world.loggedIn();
-    const streams = [await hear(browser), await hear(onReplica(1, browser)), await hear(onReplica(1, browser))];
+    const streams = [
+      await hear(browser),
+      await hear(onReplica(world, 1, browser)),
+      await hear(onReplica(world, 1, browser)),
+    ];
     const other = await hear(await world.loggedIn('bob'));
     expect((await logOut(browser)).status).toBe(200);
     for (const stream of streams) {
@@ -85,19 +78,19 @@ describe('GET /bff/events', () => {
       expect(await stream.ended).toBe('complete');
     }
     expect(eventsOf(other, 'ended')).toEqual([]);
-    expect((await hear(onReplica(1, browser))).status).toBe(401);
+    expect((await hear(onReplica(world, 1, browser))).status).toBe(401);
     other.abort();
   });
 
   it('says claims_changed after a refresh that brought new roles, not after any other', async () => {
     world = await startWorld({ replicas: 2 });
     const browser = await world.loggedIn('alice', { roles: ['reader'] });
-    const stream = await hear(onReplica(1, browser));
+    const stream = await hear(onReplica(world, 1, browser));
     expect((await forceRefresh(browser)).status).toBe(200);
     world.provider.faults.refreshIdToken = [{ claims: { roles: ['reader', 'admin'] } }];
     expect((await forceRefresh(browser)).status).toBe(200);
     await untilEvent(stream, 'claims_changed');
-    expect((await onReplica(1, browser).fetch('/bff/session')).json<{ user: object }>().user).toMatchObject({
+    expect((await onReplica(world, 1, browser).fetch('/bff/session')).json<{ user: object }>().user).toMatchObject({
       roles: ['reader', 'admin'],
     });
     await logOut(browser); // the last that it hears, so that nothing is still on its way when we count
@@ -197,9 +190,8 @@ describe('time', () => {
 
 describe('trouble', () => {
   it('goes on while Redis is gone, and hears of an end that it missed', async () => {
-    const proxy = await startFaultProxy(Number(new URL(inject('redisUrl')).port));
+    const proxy = await startRedisProxy();
     world = await startWorld({ redisUrl: proxy.redisUrl, config: beatFast });
-    cleanup = () => proxy.stop();
     const stream = await hear(await world.loggedIn());
     const beats = () => stream.text().split(':\n\n').length - 1;
     await until(() => beats() > 0);
@@ -221,9 +213,9 @@ describe('trouble', () => {
     world = await startWorld({ replicas: 2 });
     const browser = await world.loggedIn();
     const [leaving] = world.apps.splice(1, 1);
-    const stream = await hear(onReplica(1, browser));
+    const stream = await hear(onReplica(world, 1, browser));
     leaving?.startDraining();
-    const late = await hear(onReplica(1, browser));
+    const late = await hear(onReplica(world, 1, browser));
     expect([late.status, late.header('connection')]).toEqual([200, 'close']);
     await leaving?.close();
     expect(await Promise.all([stream.ended, late.ended])).toEqual(['complete', 'complete']);

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { call, forceRefresh, logOut } from '../support/api-calls.ts';
 import type { TokenFault } from '../support/evil-provider/faults.ts';
-import { type FaultProxy, redisError, startFaultProxy } from '../support/fault-proxy.ts';
+import { redisError } from '../support/fault-proxy.ts';
 import { deliver, isLoggedIn, pendingLogin } from '../support/login-steps.ts';
-import { type RedisServer, startRedis } from '../support/redis.ts';
+import { type OutageWorld, startOutageWorld } from '../support/outage-world.ts';
 import { until } from '../support/wait.ts';
-import { type ConfigData, startWorld, type World } from '../support/world.ts';
+import type { ConfigData } from '../support/world.ts';
 
 // The outage table of docs/operations.md, read from there: each row is caused, each cell is asked for.
 
@@ -16,9 +16,7 @@ const table = [...operations.matchAll(/^\| ((?:Redis|the provider|the upstream) 
   ([, down = '', cells = '']) => ({ down, cells: cells.split(' | ').map(Number) }),
 );
 
-let redis: RedisServer;
-let proxy: FaultProxy;
-let world: World;
+let world: OutageWorld;
 
 interface Outage {
   fail(): unknown;
@@ -27,18 +25,18 @@ interface Outage {
   config?: (data: ConfigData) => void;
 }
 
-const redisOutage = (fail: () => unknown): Outage => ({ fail, heal: () => proxy.reset() });
+const redisOutage = (fail: () => unknown): Outage => ({ fail, heal: () => world.proxy.reset() });
 const providerOutage = (fault: TokenFault): Outage => ({
   fail: () => Object.assign(world.provider.faults, { tokenResponse: fault, refreshResponse: fault }),
   heal: () => Object.assign(world.provider.faults, { tokenResponse: undefined, refreshResponse: undefined }),
 });
 
 const outages: Record<string, Outage> = {
-  'Redis refuses connections': redisOutage(() => proxy.refuse()),
-  'Redis is frozen': { fail: () => redis.pause(), heal: () => redis.resume() },
-  'Redis takes 2 s to answer': redisOutage(() => Object.assign(proxy.faults, { delayMs: 2000 })),
+  'Redis refuses connections': redisOutage(() => world.proxy.refuse()),
+  'Redis is frozen': { fail: () => world.redis.pause(), heal: () => world.redis.resume() },
+  'Redis takes 2 s to answer': redisOutage(() => Object.assign(world.proxy.faults, { delayMs: 2000 })),
   'Redis is a replica after a failover': redisOutage(() =>
-    Object.assign(proxy.faults, { answer: redisError("READONLY You can't write against a read only replica.") }),
+    Object.assign(world.proxy.faults, { answer: redisError("READONLY You can't write against a read only replica.") }),
   ),
   'the provider refuses connections': { fail: () => world.provider.down(), heal: () => world.provider.up() },
   'the provider never answers': providerOutage({ hang: true }),
@@ -59,15 +57,10 @@ const outages: Record<string, Outage> = {
 };
 
 async function start(config: Outage['config']): Promise<void> {
-  world = await startWorld({
-    nearCache: false,
-    redisUrl: proxy.redisUrl,
-    config(data) {
-      Object.assign(data.session.redis, { commandTimeout: '500ms', connectTimeout: '500ms' });
-      data.authorizationServer.timeout = '500ms';
-      data.apis.orders.timeouts = { headers: '500ms' };
-      config?.(data);
-    },
+  world = await startOutageWorld((data) => {
+    data.authorizationServer.timeout = '500ms';
+    data.apis.orders.timeouts = { headers: '500ms' };
+    config?.(data);
   });
   world.allowErrors();
 }
@@ -77,17 +70,7 @@ it('the outage table has a row for every outage that is tested', () => {
 });
 
 describe('the outage table', () => {
-  beforeEach(async () => {
-    redis = await startRedis();
-    proxy = await startFaultProxy(redis.port);
-  });
-  afterEach(async () => {
-    redis.resume();
-    proxy.reset();
-    await world.stop();
-    await proxy.stop();
-    await redis.stop();
-  });
+  afterEach(() => world.stop());
 
   it.each(table)('$down', async ({ down, cells }) => {
     const { fail, heal, config } = outages[down] as Outage;

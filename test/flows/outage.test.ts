@@ -1,43 +1,27 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Page } from '../support/browser/page.ts';
 import type { Browser } from '../support/browser.ts';
-import { type FaultProxy, redisError, startFaultProxy } from '../support/fault-proxy.ts';
-import { type RedisServer, startRedis } from '../support/redis.ts';
+import { redisError } from '../support/fault-proxy.ts';
+import { commandTimeoutMs, type OutageWorld, startOutageWorld } from '../support/outage-world.ts';
+import { startRedis } from '../support/redis.ts';
 import { countCommands } from '../support/redis-commands.ts';
 import { restart } from '../support/restart.ts';
 import { until } from '../support/wait.ts';
-import { type ConfigData, startWorld, type World } from '../support/world.ts';
+import type { ConfigData } from '../support/world.ts';
 
 // Redis and the provider fail in the ways that they do in production; nobody is logged out by it (SE12, T105, T106).
 
-const commandTimeoutMs = 500;
 const recoverWithinMs = 5000;
 const csrf = { 'x-csrf': '1' };
 
-let redis: RedisServer;
-let proxy: FaultProxy;
-let world: World;
+let world: OutageWorld;
 let data: ConfigData;
 beforeEach(async () => {
-  redis = await startRedis();
-  proxy = await startFaultProxy(redis.port);
-  world = await startWorld({
-    nearCache: false,
-    redisUrl: proxy.redisUrl,
-    config(config) {
-      config.session.redis.commandTimeout = `${commandTimeoutMs}ms`;
-      config.session.redis.connectTimeout = '500ms';
-      data = config;
-    },
+  world = await startOutageWorld((config) => {
+    data = config;
   });
 });
-afterEach(async () => {
-  redis.resume();
-  proxy.reset();
-  await world.stop();
-  await proxy.stop();
-  await redis.stop();
-});
+afterEach(() => world.stop());
 
 /** Every way to ask for a session, each measured. */
 async function askEverywhere(browser: Browser): Promise<{ page: Page; ms: number; what: string }[]> {
@@ -81,9 +65,9 @@ async function expectRecovery(browser: Browser) {
 }
 
 const outages: [string, () => void, () => void][] = [
-  ['refuses connections', () => proxy.refuse(), () => proxy.reset()],
-  ['is frozen', () => redis.pause(), () => redis.resume()],
-  ['swallows packets', () => Object.assign(proxy.faults, { blackHole: true }), () => proxy.reset()],
+  ['refuses connections', () => world.proxy.refuse(), () => world.proxy.reset()],
+  ['is frozen', () => world.redis.pause(), () => world.redis.resume()],
+  ['swallows packets', () => Object.assign(world.proxy.faults, { blackHole: true }), () => world.proxy.reset()],
   ...[
     'LOADING Redis is loading',
     "READONLY You can't write",
@@ -95,8 +79,8 @@ const outages: [string, () => void, () => void][] = [
     'ERR whatever',
   ].map((message): [string, () => void, () => void] => [
     `answers ${message.split(' ')[0]}`,
-    () => Object.assign(proxy.faults, { answer: redisError(message) }),
-    () => proxy.reset(),
+    () => Object.assign(world.proxy.faults, { answer: redisError(message) }),
+    () => world.proxy.reset(),
   ]),
 ];
 
@@ -122,7 +106,7 @@ describe('while Redis', () => {
     const browser = world.browser();
     const begun = await browser.navigate('/bff/login', { followRedirects: false });
     const atProvider = await browser.navigate(begun.hops[0]?.location ?? '', { followRedirects: false });
-    proxy.refuse();
+    world.proxy.refuse();
     const page = await browser.navigate(atProvider.hops[0]?.location ?? '');
     expect(page.status).toBe(503);
     expect(page.header('content-type')).toContain('text/html');
@@ -133,7 +117,7 @@ describe('while Redis', () => {
   it('OP5 is down, the replica is alive but not ready', async () => {
     const ask = async (path: string) => (await world.app.ops.inject(path)).statusCode;
     expect([await ask('/livez'), await ask('/readyz')]).toEqual([200, 200]);
-    proxy.refuse();
+    world.proxy.refuse();
     await until(async () => (await ask('/readyz')) === 503);
     expect(await ask('/livez')).toBe(200);
     expect(['down', 'probing']).toContain((await world.app.ops.inject('/readyz')).json().store);
@@ -141,7 +125,7 @@ describe('while Redis', () => {
     const metrics = (await world.app.ops.inject('/metrics')).body;
     expect(metrics).toMatch(/^cloakroom_store_up 0$/m);
     expect(metrics).toMatch(/^cloakroom_store_circuit_open 1$/m);
-    proxy.reset();
+    world.proxy.reset();
     await until(async () => (await ask('/readyz')) === 200);
     const metricsAfter = (await world.app.ops.inject('/metrics')).body;
     expect(metricsAfter).toMatch(/^cloakroom_store_up 1$/m);
@@ -153,9 +137,9 @@ describe('while Redis', () => {
     const browser = await world.loggedIn();
     const lines = (message: string) => world.log.lines.filter(({ msg }) => msg === message).length;
     const connected = lines('redis is connected');
-    proxy.refuse();
+    world.proxy.refuse();
     for (let call = 0; call < 5; call++) await expectUnavailable(browser);
-    proxy.reset();
+    world.proxy.reset();
     await expectRecovery(browser);
     expect(lines('redis is not reachable')).toBe(1);
     expect(lines('redis is connected')).toBe(connected + 1);
@@ -163,16 +147,16 @@ describe('while Redis', () => {
 
   it('T105 vanishes without a word, the dead connection is replaced', async () => {
     const browser = await world.loggedIn();
-    proxy.abandon();
+    world.proxy.abandon();
     await expectUnavailable(browser);
     await expectRecovery(browser);
     expect(world.log.lines.filter(({ msg }) => msg === 'redis is not reachable')).toHaveLength(1);
   });
 
   it('T106 restarts and forgets its scripts, they are sent again', async () => {
-    const port = redis.port;
-    await redis.stop();
-    redis = await startRedis({ port });
+    const port = world.redis.port;
+    await world.redis.stop();
+    world.redis = await startRedis({ port });
     await until(async () => (await world.app.ops.inject('/readyz')).statusCode === 200);
     const browser = await world.loggedIn();
     expect((await browser.fetch('/api/orders/1')).status).toBe(200);
@@ -208,13 +192,13 @@ describe('starting', () => {
 
 describe('requests without a session cookie', () => {
   it('never touch Redis', async () => {
-    const before = await countCommands(redis.url);
+    const before = await countCommands(world.redis.url);
     const visitor = world.browser();
     for (const path of ['/', '/bff/session', '/bff/login', '/bff/logout', '/bff/callback', '/api/orders/1', '/nothing'])
       await visitor.fetch(path, { headers: csrf });
     for (const path of ['/bff/refresh', '/bff/logout', '/api/orders/1'])
       await visitor.fetch(path, { method: 'POST', headers: csrf });
     await visitor.navigate('/bff/callback?state=made-up&code=x&iss=y');
-    expect((await countCommands(redis.url)) - before).toBe(0);
+    expect((await countCommands(world.redis.url)) - before).toBe(0);
   });
 });

@@ -1,23 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { bearers, call, forceRefresh, sessionOf } from '../support/api-calls.ts';
 import type { JwtFault, TokenFault } from '../support/evil-provider/faults.ts';
-import { startTimedWorld } from '../support/timed-world.ts';
+import { expired, impatient, startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
-/** Access tokens live 300 s here. Milliseconds. */
-const expired = 300_000;
-
 let world: World;
 afterEach(() => world.stop());
-
-async function start(): Promise<void> {
-  world = await startTimedWorld({
-    config: (data) => {
-      data.authorizationServer.timeout = '500ms';
-    },
-  });
-}
 
 const refreshes = () => world.provider.tokenRequests('refresh_token');
 const auditLines = () => world.log.lines.filter(({ audit }) => audit === 'refresh_foreign_subject');
@@ -44,7 +33,7 @@ describe('a refresh whose answer is lost', () => {
   });
 
   it('T114 ends in one clean login where the provider forgives nothing, and in no loop', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     const browser = await world.loggedIn();
     world.provider.faults.refreshResponse = { times: 1, commitThenCut: true };
     world.clock.advance(expired);
@@ -71,7 +60,7 @@ describe('a refresh about somebody else', () => {
   ];
 
   it.each(foreign)('T115 with %s ends the session, tells the audit log and revokes', async (_what, fault) => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     world.allowErrors();
     const browser = await world.loggedIn();
     world.provider.faults.refreshIdToken = fault;
@@ -108,7 +97,7 @@ describe('a refresh whose ID token can’t be judged now', () => {
   });
 
   it('T32 because the keys rotated a moment after they were read keeps everybody logged in', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     beforeRefresh = () => world.provider.rotateKeys();
     await expectKeptWithoutClaims();
   });
@@ -118,7 +107,7 @@ describe('a refresh whose ID token can’t be judged now', () => {
     ['is garbage', { body: 'garbage' }],
     ['is silent', { hang: true }],
   ])('T32 because the key set %s keeps everybody logged in', async (_what, fault) => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     beforeRefresh = () => {
       world.provider.rotateKeys();
       world.provider.faults.jwks = fault;
@@ -131,13 +120,13 @@ describe('a refresh whose ID token can’t be judged now', () => {
     ['ahead', 60],
     ['behind', -3600],
   ])('T28 because its iat is %s keeps everybody logged in', async (_what, seconds) => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     staleClaims = { iat: world.clock.now() / 1000 + seconds };
     await expectKeptWithoutClaims();
   });
 
   it('T115 is still not taken when it names another user', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     world.allowErrors();
     const browser = await world.loggedIn();
     world.provider.rotateKeys();

@@ -1,24 +1,17 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { call, createGate, sessionOf } from '../support/api-calls.ts';
-import { startTimedWorld } from '../support/timed-world.ts';
+import { expired, startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
-import type { World, WorldOptions } from '../support/world.ts';
-
-/** Access tokens live 300 s here. Milliseconds. */
-const expired = 300_000;
+import type { World } from '../support/world.ts';
 
 let world: World;
 afterEach(() => world.stop());
-
-async function start(options: Omit<WorldOptions, 'store'> = {}): Promise<void> {
-  world = await startTimedWorld(options);
-}
 
 const refreshes = () => world.provider.tokenRequests('refresh_token');
 
 describe('a short-lived access token', () => {
   it('T119 of one second costs one refresh for each call that finds it expired, and never a loop', async () => {
-    await start({ provider: { accessTokenSeconds: 1 } });
+    world = await startTimedWorld({ provider: { accessTokenSeconds: 1 } });
     const browser = await world.loggedIn();
     for (let count = 1; count <= 5; count++) {
       world.clock.advance(1000);
@@ -28,7 +21,7 @@ describe('a short-lived access token', () => {
   });
 
   it('T119 that is over before it arrives is used once, not refreshed again at once', async () => {
-    await start({ provider: { accessTokenSeconds: 1 } });
+    world = await startTimedWorld({ provider: { accessTokenSeconds: 1 } });
     const browser = await world.loggedIn();
     const gate = createGate();
     world.provider.faults.refreshResponse = { times: 1, holdUntil: gate.opened };
@@ -42,7 +35,7 @@ describe('a short-lived access token', () => {
   });
 
   it.each([10, 60, 61])('T119 of %d s is not refreshed in the first half of its life', async (accessTokenSeconds) => {
-    await start({ provider: { accessTokenSeconds } });
+    world = await startTimedWorld({ provider: { accessTokenSeconds } });
     const browser = await world.loggedIn();
     world.clock.advance(Math.floor(accessTokenSeconds * 500) - 1);
     for (const _ of [1, 2, 3]) await call(browser);
@@ -54,7 +47,7 @@ describe('a short-lived access token', () => {
   });
 
   it('T119 without refresh token is used to its end, and then the session is over', async () => {
-    await start({ provider: { issueRefreshToken: false } });
+    world = await startTimedWorld({ provider: { issueRefreshToken: false } });
     const browser = await world.loggedIn();
     world.clock.advance(expired - 1);
     expect((await call(browser)).status).toBe(200);

@@ -2,24 +2,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { bearers, call, sessionOf } from '../support/api-calls.ts';
 import type { TokenFault } from '../support/evil-provider/faults.ts';
 import { problemCode } from '../support/login-attempt.ts';
-import { startTimedWorld } from '../support/timed-world.ts';
+import { ageing, expired, impatient, startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
-/** Access tokens live 300 s here and are refreshed 60 s ahead. Milliseconds. */
-const ageing = 250_000;
-const expired = 300_000;
-
 let world: World;
 afterEach(() => world.stop());
-
-async function start(): Promise<void> {
-  world = await startTimedWorld({
-    config: (data) => {
-      data.authorizationServer.timeout = '500ms';
-    },
-  });
-}
 
 const refreshes = () => world.provider.tokenRequests('refresh_token');
 
@@ -52,7 +40,7 @@ describe('a refresh that fails', () => {
   it.each(outages)(
     'T117 with %s keeps the session: the old token while it lives, then 503, then all is well',
     async (_what, fault) => {
-      await start();
+      world = await startTimedWorld({ config: impatient });
       world.allowErrors(); // an operator must look at invalid_client
       const browser = await world.loggedIn();
       world.provider.faults.refreshResponse = fault;
@@ -80,7 +68,7 @@ describe('a refresh that fails', () => {
   );
 
   it('T117 because nobody listens keeps the session', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     const browser = await world.loggedIn();
     await world.provider.down();
     world.clock.advance(ageing);
@@ -93,7 +81,7 @@ describe('a refresh that fails', () => {
   });
 
   it('T117 with invalid_grant ends the session', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     const browser = await world.loggedIn();
     world.provider.revokeGrants('alice');
     world.clock.advance(expired);
@@ -109,7 +97,7 @@ describe('a refresh that fails', () => {
   });
 
   it('T117 with invalid_grant ahead of the end ends the session as well', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     const browser = await world.loggedIn();
     world.provider.revokeGrants('alice');
     world.clock.advance(ageing);
@@ -135,7 +123,7 @@ describe('a refresh that fails', () => {
   });
 
   it('T117 pauses longer from time to time', async () => {
-    await start();
+    world = await startTimedWorld({ config: impatient });
     const browser = await world.loggedIn();
     world.provider.faults.refreshResponse = { status: 503 };
     world.clock.advance(expired);

@@ -1,25 +1,17 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { bearers, call, createGate, forceRefresh, logOut, sessionOf } from '../support/api-calls.ts';
-import { startTimedWorld } from '../support/timed-world.ts';
+import { ageing, expired, startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
-import type { World, WorldOptions } from '../support/world.ts';
-
-/** Access tokens live 300 s here and are refreshed 60 s ahead. Milliseconds. */
-const ageing = 250_000;
-const expired = 300_000;
+import type { World } from '../support/world.ts';
 
 let world: World;
 afterEach(() => world.stop());
-
-async function start(options: Omit<WorldOptions, 'store'> = {}): Promise<void> {
-  world = await startTimedWorld(options);
-}
 
 const refreshes = () => world.provider.tokenRequests('refresh_token');
 
 describe('an access token', () => {
   it('is used as it is while it is fresh', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     world.clock.advance(239_000);
     await call(browser);
@@ -27,7 +19,7 @@ describe('an access token', () => {
   });
 
   it('is refreshed ahead of its end, and nobody waits for that', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const gate = createGate();
     world.provider.faults.refreshResponse = { holdUntil: gate.opened };
@@ -44,7 +36,7 @@ describe('an access token', () => {
   });
 
   it('that has expired is waited for', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const gate = createGate();
     world.provider.faults.refreshResponse = { holdUntil: gate.opened };
@@ -58,7 +50,7 @@ describe('an access token', () => {
   });
 
   it('is asked for once by 50 calls at the same time', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const gate = createGate();
     world.provider.faults.refreshResponse = { holdUntil: gate.opened };
@@ -73,7 +65,7 @@ describe('an access token', () => {
   });
 
   it('T113 is fetched and stored although the browser left right after the refresh began', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const gate = createGate();
     world.provider.faults.refreshResponse = { holdUntil: gate.opened };
@@ -90,7 +82,7 @@ describe('an access token', () => {
   });
 
   it('T118 that arrives after the logout brings nothing back, and its refresh token is revoked', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const thief = browser.clone();
     const gate = createGate();
@@ -113,7 +105,7 @@ describe('a refresh', () => {
   it.each(['omit', 'same'] as const)(
     'T115 that brings no new refresh token (%s) keeps the old one',
     async (rotation) => {
-      await start({ provider: { rotation } });
+      world = await startTimedWorld({ provider: { rotation } });
       const browser = await world.loggedIn();
       for (const _ of [1, 2, 3]) expect((await forceRefresh(browser)).status).toBe(200);
       const [refreshToken] = world.provider.issuedSecrets('refresh_token');
@@ -126,7 +118,7 @@ describe('a refresh', () => {
   );
 
   it.each(['', null])('T115 that brings an empty refresh token (%j) never overwrites the old one', async (empty) => {
-    await start({ provider: { rotation: 'same' } });
+    world = await startTimedWorld({ provider: { rotation: 'same' } });
     const browser = await world.loggedIn();
     world.provider.faults.refreshResponse = { mutate: (json) => ({ ...json, refresh_token: empty }) };
     await forceRefresh(browser);
@@ -137,7 +129,7 @@ describe('a refresh', () => {
   });
 
   it('T115 that rotates is followed every time', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     for (const _ of [1, 2, 3]) expect((await forceRefresh(browser)).status).toBe(200);
     expect(new Set(refreshes().map(({ params }) => params.get('refresh_token'))).size).toBe(3);
@@ -145,7 +137,7 @@ describe('a refresh', () => {
   });
 
   it('T115 that narrows the scope is taken at its word, now and after the next one', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     expect((await sessionOf(browser)).token.scope).toBe('openid profile');
     world.provider.faults.refreshResponse = { times: 1, mutate: (json) => ({ ...json, scope: 'openid' }) };
@@ -157,14 +149,14 @@ describe('a refresh', () => {
   });
 
   it('T115 without an ID token keeps who the user is', async () => {
-    await start({ provider: { refreshIdToken: false } });
+    world = await startTimedWorld({ provider: { refreshIdToken: false } });
     const browser = await world.loggedIn('alice', { name: 'Alice' });
     expect((await forceRefresh(browser)).status).toBe(200);
     expect((await sessionOf(browser)).user).toEqual({ sub: 'alice', name: 'Alice', email: 'alice@example.com' });
   });
 
   it('T115 may repeat the nonce of the login', async () => {
-    await start();
+    world = await startTimedWorld();
     const browser = await world.loggedIn();
     const nonce = world.provider.refreshFamilies()[0]?.nonce;
     expect(nonce).toBeTypeOf('string');
@@ -173,7 +165,7 @@ describe('a refresh', () => {
   });
 
   it('brings a new role into the session and into the very next call', async () => {
-    await start({
+    world = await startTimedWorld({
       config: ({ apis }) => {
         apis.orders.require = { roles: ['admin'] };
       },
@@ -187,7 +179,7 @@ describe('a refresh', () => {
   });
 
   it('takes a role away as well', async () => {
-    await start({
+    world = await startTimedWorld({
       config: ({ apis }) => {
         apis.orders.require = { roles: ['admin'] };
       },
@@ -200,7 +192,7 @@ describe('a refresh', () => {
   });
 
   it('does not make the session live longer than its absolute end', async () => {
-    await start({
+    world = await startTimedWorld({
       config: ({ session }) => {
         Object.assign(session, { idleTimeout: '10m', absoluteTimeout: '10m' });
       },

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { call } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
+import { onReplica } from '../support/ticket.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
@@ -30,13 +31,6 @@ const list = async (browser: Browser) => (await browser.fetch('/bff/sessions')).
 const end = (browser: Browser, id?: string, headers: Record<string, string | undefined> = csrf) =>
   browser.fetch(id === undefined ? '/bff/sessions' : `/bff/sessions/${id}`, { method: 'DELETE', headers });
 const currentOf = async (browser: Browser) => (await list(browser)).find(({ current }) => current)?.id ?? '';
-
-/** The same session through the other replica. */
-function onReplica(world: World, index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
-}
 
 describe('SE9 my sessions', () => {
   let world: World;

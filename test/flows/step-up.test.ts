@@ -4,6 +4,7 @@ import type { Browser } from '../support/browser.ts';
 import { rawBytes, reply } from '../support/echo-upstream/answers.ts';
 import { startFrontends } from '../support/frontends.ts';
 import { answerOf, deliver, startLogin, userOf, withParameters } from '../support/login-steps.ts';
+import { ticketOf } from '../support/ticket.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
@@ -37,7 +38,6 @@ const loginUrlOf = (answer: Page) => {
 };
 const stepUpBy = (browser: Browser, answer: Page, returnTo = '/') =>
   browser.navigate(`${loginUrlOf(answer)}&return_to=${encodeURIComponent(returnTo)}`, { from: browser.origin });
-const ticketOf = (browser: Browser) => browser.cookie('cloakroom')?.value;
 const secondsAgo = (seconds: number) => Math.floor(world.clock.now() / 1000) - seconds;
 
 /** What an API says that wants another authentication. */

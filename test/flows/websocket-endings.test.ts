@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { forceRefresh, logOut, type SessionView } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
+import { startRedisProxy } from '../support/redis-proxy.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { openWebSocket, type PageSocket, refusalOf } from '../support/websocket/page.ts';
@@ -16,12 +17,7 @@ import { type ConfigData, startWorld, type World, type WorldOptions } from '../s
 
 let world: World;
 let api: WebSocketApi;
-let cleanup: (() => Promise<unknown>) | undefined;
-afterEach(async () => {
-  await world.stop();
-  await cleanup?.();
-  cleanup = undefined;
-});
+afterEach(() => world.stop());
 
 const offer =
   (settings: object = {}, more: (data: ConfigData) => void = () => undefined) =>
@@ -136,13 +132,6 @@ describe('a close', () => {
     alive.socket.terminate();
   });
 });
-
-/** The same session through the other replica. */
-function onReplica(index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
-}
 
 describe('T103 the end of the session', () => {
   it('by a logout closes its WebSockets on every replica, and no others', async () => {
@@ -303,9 +292,9 @@ describe('T103 other rights', () => {
     await refreshWith(browser, ['reader']);
     expect(await timed(orders.closed)).toEqual({ code: 4401, reason: 'policy-changed' });
     expect((await refusalOf(world, browser)).code).toBe('BFF_POLICY_DENIED');
-    expect((await onReplica(1, browser).fetch('/bff/session')).json<{ authenticated: boolean }>().authenticated).toBe(
-      true,
-    );
+    expect(
+      (await onReplica(world, 1, browser).fetch('/bff/session')).json<{ authenticated: boolean }>().authenticated,
+    ).toBe(true);
   });
 
   it('that are still enough close nothing', async () => {
@@ -320,8 +309,7 @@ describe('T103 other rights', () => {
   });
 
   it('close it also when the message about them got lost; an outage of the store closes nothing', async () => {
-    const proxy = await startFaultProxy(Number(new URL(inject('redisUrl')).port));
-    cleanup = () => proxy.stop();
+    const proxy = await startRedisProxy();
     const rules = offer({ outliveToken: true }, (data) => {
       beatFast(data);
       data.apis.orders.require = { roles: ['clerk'] };

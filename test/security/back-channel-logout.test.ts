@@ -4,6 +4,7 @@ import type { Browser } from '../support/browser.ts';
 import type { LogoutTokenOptions } from '../support/evil-provider.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
 import { logOutByProvider, postForm, sendLogoutToken } from '../support/logout-token.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -25,15 +26,9 @@ async function loggedIn(sub = 'alice', sid?: string): Promise<Browser> {
   return browser;
 }
 
-function onReplica(index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
-}
-
 async function expectDead(browser: Browser): Promise<void> {
-  expect((await call(onReplica(0, browser))).status).toBe(401);
-  expect((await call(onReplica(1, browser))).status).toBe(401);
+  expect((await call(onReplica(world, 0, browser))).status).toBe(401);
+  expect((await call(onReplica(world, 1, browser))).status).toBe(401);
 }
 
 describe('L-1 a logout token', () => {

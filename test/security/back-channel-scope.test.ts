@@ -1,10 +1,11 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { call, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
 import { startFrontends } from '../support/frontends.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
 import { logOutByProvider, sendLogoutToken } from '../support/logout-token.ts';
+import { startRedisProxy } from '../support/redis-proxy.ts';
+import { onReplica } from '../support/ticket.ts';
 import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
@@ -28,11 +29,7 @@ describe('on two replicas', () => {
   const loggedIn = (sub?: string, sid?: string) => logInAt(world, sub, sid);
 
   async function expectDead(browser: Browser): Promise<void> {
-    for (const replica of [0, 1]) {
-      const other = world.browser(replica);
-      other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-      expect((await call(other)).status).toBe(401);
-    }
+    for (const replica of [0, 1]) expect((await call(onReplica(world, replica, browser))).status).toBe(401);
   }
 
   it('LO10 sid alone ends the sessions of that provider session only', async () => {
@@ -99,12 +96,7 @@ describe('on two replicas', () => {
 
 describe('in other circumstances', () => {
   let world: World;
-  let cleanup: (() => Promise<unknown>) | undefined;
-  afterEach(async () => {
-    await world.stop();
-    await cleanup?.();
-    cleanup = undefined;
-  });
+  afterEach(() => world.stop());
 
   it('LO7 with the strict setting only the type logout+jwt passes', async () => {
     world = await startWorld({
@@ -119,8 +111,7 @@ describe('in other circumstances', () => {
   });
 
   it('LO9 says 503 while Redis is gone, and does the same token once it is back', async () => {
-    const proxy = await startFaultProxy(Number(new URL(inject('redisUrl')).port));
-    cleanup = () => proxy.stop();
+    const proxy = await startRedisProxy();
     world = await startWorld({ redisUrl: proxy.redisUrl });
     const browser = await logInAt(world);
     const token = world.provider.logoutToken();

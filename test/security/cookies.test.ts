@@ -7,6 +7,7 @@ import { headerValues } from '../support/raw-response.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { countCommands } from '../support/redis-commands.ts';
 import { restart } from '../support/restart.ts';
+import { ticketOf } from '../support/ticket.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -26,8 +27,6 @@ afterEach(async () => {
   await redis?.stop();
   redis = undefined;
 });
-
-const ticketOf = (browser: Browser) => browser.cookie('cloakroom')?.value ?? '';
 
 /** An API call and a session check with exactly this Cookie header (or several). */
 async function present(...cookieHeaders: string[]) {

@@ -2,25 +2,16 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Browser } from '../support/browser.ts';
 import { reply } from '../support/echo-upstream/answers.ts';
 import { isLoggedIn, startLogin } from '../support/login-steps.ts';
-import { startWorld, type World } from '../support/world.ts';
+import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 
-let world: World;
+let world: ProxyWorld;
 let browser: Browser;
-const answer = reply({ body: { ok: true } });
 beforeAll(async () => {
-  world = await startWorld({
-    store: 'memory',
-    config: (data) => {
-      data.apis.public = { path: '/api/public', upstream: data.apis.orders.upstream, token: 'none' };
-    },
-  });
-  browser = await world.loggedIn('alice');
+  world = await startProxyWorld();
+  browser = world.alice;
 });
 afterAll(() => world.stop());
-beforeEach(() => {
-  world.upstream.requests.length = 0;
-  world.upstream.respond = answer;
-});
+beforeEach(() => world.fresh());
 
 const evil = 'https://evil.example';
 const corsHeaders = (page: { headers: [string, string][] }) =>

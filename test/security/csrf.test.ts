@@ -1,31 +1,22 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { CrossSiteKind } from '../support/browser/request-options.ts';
 import type { Browser } from '../support/browser.ts';
-import { reply } from '../support/echo-upstream/answers.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
+import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
 import { rawRequest } from '../support/raw-client.ts';
-import { startWorld, type World } from '../support/world.ts';
 
-let world: World;
+let world: ProxyWorld;
 let browser: Browser;
-const answer = reply({ body: { ok: true } });
 beforeAll(async () => {
-  world = await startWorld({
-    store: 'memory',
-    config: (data) => {
-      data.apis.forms = { path: '/api/forms', upstream: data.apis.orders.upstream, csrf: 'origin' };
-      data.apis.public = { path: '/api/public', upstream: data.apis.orders.upstream, token: 'none' };
-    },
+  world = await startProxyWorld((data) => {
+    data.apis.forms = { path: '/api/forms', upstream: data.apis.orders.upstream, csrf: 'origin' };
   });
-  browser = await world.loggedIn('alice');
+  browser = world.alice;
   // The attacks are about requests that carry the cookie; what SameSite would hold back is sent all the same.
   browser.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/; SameSite=None; Secure`, { force: true });
 });
 afterAll(() => world.stop());
-beforeEach(() => {
-  world.upstream.requests.length = 0;
-  world.upstream.respond = answer;
-});
+beforeEach(() => world.fresh());
 
 const evil = 'https://evil.example';
 const arrived = () => world.upstream.requests.length;

@@ -3,6 +3,7 @@ import { call } from '../support/api-calls.ts';
 import type { Page } from '../support/browser/page.ts';
 import type { Browser } from '../support/browser.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
+import { onReplica } from '../support/ticket.ts';
 import { startWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -28,19 +29,13 @@ function frame(query: string, replica = 0): Promise<Page> {
 
 const query = (sid: string, iss = world.provider.issuer) => `?${new URLSearchParams({ iss, sid })}`;
 
-function onReplica(index: number, browser: Browser): Browser {
-  const other = world.browser(index);
-  other.setCookie(`cloakroom=${browser.cookie('cloakroom')?.value}; Path=/`, { force: true });
-  return other;
-}
-
 describe('L-7 front-channel logout', () => {
   it('L-7 ends the session of iss and sid on every replica, without any cookie', async () => {
     const [gone, other] = [await loggedIn('alice', 'sid-gone'), await loggedIn('alice', 'sid-other')];
     const page = await frame(query('sid-gone'), 1);
     expect(page.status).toBe(200);
     expect(page.hops[0]?.requestHeaders.cookie).toBeUndefined();
-    for (const replica of [0, 1]) expect((await call(onReplica(replica, gone))).status).toBe(401);
+    for (const replica of [0, 1]) expect((await call(onReplica(world, replica, gone))).status).toBe(401);
     expect((await call(other)).status).toBe(200);
   });
 

@@ -1,32 +1,21 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { reply } from '../support/echo-upstream/answers.ts';
-import { type EchoUpstream, startEchoUpstream } from '../support/echo-upstream.ts';
-import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
+import { startTwoUpstreams, type TwoUpstreams } from '../support/proxy-world.ts';
 import { rawRequest } from '../support/raw-client.ts';
 
 // T59, T77 to T81, T89: the path that was judged is the path that is sent. Sent over bare sockets: clients normalize.
 
-let world: ProxyWorld;
-let other: EchoUpstream;
+let world: TwoUpstreams;
 
 beforeAll(async () => {
-  other = await startEchoUpstream();
-  world = await startProxyWorld((data) => {
+  world = await startTwoUpstreams((data, otherUrl) => {
     data.apis.inner = { path: '/api/inner', upstream: data.apis.orders.upstream, rewritePath: '/v1/inner' };
     // Upstream and path that would be one text if somebody glued them together (reply-from's URL cache did).
     data.apis.near = { path: '/near', upstream: data.apis.orders.upstream, rewritePath: '/1' };
-    data.apis.far = { path: '/far', upstream: other.url, rewritePath: '/1' };
+    data.apis.far = { path: '/far', upstream: otherUrl, rewritePath: '/1' };
   });
 });
-beforeEach(() => {
-  world.fresh();
-  other.reset();
-  other.respond = reply({ body: 'other' });
-});
-afterAll(async () => {
-  await world.stop();
-  await other.stop();
-});
+beforeEach(() => world.fresh());
+afterAll(() => world.stop());
 
 const send = (target: string, lines: string[] = []) => rawRequest(world.port, world.head(target, lines));
 
@@ -211,6 +200,8 @@ describe('what arrives', () => {
         expect((await send(`/far${tail}`)).body).toBe('other');
       }
     }
-    expect(world.upstream.requests.map(({ target }) => target)).toEqual(other.requests.map(({ target }) => target));
+    expect(world.upstream.requests.map(({ target }) => target)).toEqual(
+      world.other.requests.map(({ target }) => target),
+    );
   });
 });

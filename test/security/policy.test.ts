@@ -1,18 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Browser } from '../support/browser.ts';
-import { reply } from '../support/echo-upstream/answers.ts';
-import { type EchoUpstream, startEchoUpstream } from '../support/echo-upstream.ts';
-import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
+import { startTwoUpstreams, type TwoUpstreams } from '../support/proxy-world.ts';
 import { rawRequest } from '../support/raw-client.ts';
 
 // T60, T79, T83, T84 and methods: what no route allows is refused, and nothing is read into a claim.
 
-let world: ProxyWorld;
-let other: EchoUpstream;
+let world: TwoUpstreams;
 
 beforeAll(async () => {
-  other = await startEchoUpstream();
-  world = await startProxyWorld((data) => {
+  world = await startTwoUpstreams((data, otherUrl) => {
     const { upstream } = data.apis.orders;
     data.session.claims = ['sub', 'roles', 'groups', 'email', 'realm_access', 'level', 'vip'];
     data.apis.admin = { path: '/api/admin', upstream, require: { roles: ['admin'] } };
@@ -21,18 +17,11 @@ beforeAll(async () => {
     data.apis.level = { path: '/api/level', upstream, require: { claims: { level: 3, vip: true } } };
     data.apis.scoped = { path: '/api/scoped', upstream, require: { scopes: ['orders:write'] } };
     data.apis.files = { path: '/api/files', upstream, token: 'none', require: { roles: ['admin'] } };
-    data.apis.reads = { path: '/api/reads', upstream: other.url, methods: ['GET'] };
+    data.apis.reads = { path: '/api/reads', upstream: otherUrl, methods: ['GET'] };
   });
 });
-beforeEach(() => {
-  world.fresh();
-  other.reset();
-  other.respond = reply({ body: 'other' });
-});
-afterAll(async () => {
-  await world.stop();
-  await other.stop();
-});
+beforeEach(() => world.fresh());
+afterAll(() => world.stop());
 
 const status = async (browser: Browser, target: string) => (await browser.fetch(target)).status;
 
@@ -142,7 +131,7 @@ describe('methods', () => {
       const result = await rawRequest(world.port, world.head('/api/reads/1', ['Content-Length: 0'], method));
       expect(result.status).toBe(405);
       expect(result.responses[0]?.all('allow')).toEqual(['GET']);
-      expect(other.requests).toEqual([]);
+      expect(world.other.requests).toEqual([]);
     });
   }
 
@@ -152,7 +141,7 @@ describe('methods', () => {
         const result = await rawRequest(world.port, world.head(target, [], method));
         expect([400, 404, 405], result.text).toContain(result.status);
       }
-      expect([...world.upstream.requests, ...other.requests]).toEqual([]);
+      expect([...world.upstream.requests, ...world.other.requests]).toEqual([]);
     });
   }
 

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { DiscoveryFault } from '../support/evil-provider/faults.ts';
 import { type EvilProvider, startEvilProvider } from '../support/evil-provider.ts';
 import { attemptLogin } from '../support/login-attempt.ts';
@@ -7,12 +7,7 @@ import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
 let world: World;
-let other: EvilProvider | undefined;
-afterEach(async () => {
-  await world.stop();
-  await other?.stop();
-  other = undefined;
-});
+afterEach(() => world.stop());
 
 /** A world that uses a provider of the test's own, which may be down. */
 function startWorldAt({ issuer, clientId, clientSecret }: EvilProvider): Promise<World> {
@@ -47,7 +42,7 @@ describe('metadata later on', () => {
     expect(await attemptLogin(world)).toMatchObject({ status: 503, isLoggedIn: false });
     expect(warnings()[0]).toMatchObject({ reason: 'authorization server: ECONNREFUSED', keepsLastGood: false });
     await closed.up();
-    other = closed;
+    onTestFinished(() => closed.stop());
     await until(async () => {
       world.clock.advance(1000); // the pause between attempts
       return (await attemptLogin(world)).isLoggedIn;
@@ -56,7 +51,7 @@ describe('metadata later on', () => {
 
   it('T41 that can’t be read are asked for in growing pauses, not for every login', async () => {
     const failing = await startEvilProvider();
-    other = failing;
+    onTestFinished(() => failing.stop());
     failing.faults.discovery = { status: 500 };
     world = await startWorldAt(failing);
     for (let count = 0; count < 20; count++) await attemptLogin(world);

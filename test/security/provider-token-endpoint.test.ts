@@ -1,7 +1,7 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { createCertificates } from '../support/certificates.ts';
 import type { TokenFault } from '../support/evil-provider/faults.ts';
-import { type EvilProvider, startEvilProvider } from '../support/evil-provider.ts';
+import { startEvilProvider } from '../support/evil-provider.ts';
 import { attemptLogin, expectRefused, problemCode } from '../support/login-attempt.ts';
 import { deliver, isLoggedIn, pendingLogin } from '../support/login-steps.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -13,12 +13,7 @@ const untrusted = [502, 'BFF_LOGIN_ANSWER_INVALID'] as const;
 const slackMs = 1500;
 
 let world: World;
-let other: EvilProvider | undefined;
-afterEach(async () => {
-  await world.stop();
-  await other?.stop();
-  other = undefined;
-});
+afterEach(() => world.stop());
 
 async function start(config: (data: ConfigData) => void = () => {}): Promise<void> {
   world = await startWorld({
@@ -149,7 +144,7 @@ describe('a token endpoint', () => {
   /** The token endpoint lives elsewhere from the start, as some providers have it. */
   async function startWithTokenEndpoint(url: string): Promise<void> {
     const provider = await startEvilProvider();
-    other = provider;
+    onTestFinished(() => provider.stop());
     provider.faults.discovery = { mutate: (json) => ({ ...json, token_endpoint: url }) };
     await start((data) => {
       const { issuer, clientId, clientSecret } = provider;

@@ -3,11 +3,13 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../src/config/load.ts';
-import { buildKeyRing, deriveSessionKeys, hashId, type SealingKey } from '../../src/crypto/keys.ts';
+import { buildKeyRing, deriveSessionKeys, type SealingKey } from '../../src/crypto/keys.ts';
 import { open, seal } from '../../src/crypto/seal.ts';
 import type { Browser } from '../support/browser.ts';
 import { assertNoSecrets } from '../support/canary.ts';
+import { isLoggedIn } from '../support/login-steps.ts';
 import { restart } from '../support/restart.ts';
+import { handleOf, sessionIdOf } from '../support/ticket.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -28,12 +30,8 @@ afterEach(async () => {
   await world.stop();
 });
 
-const sessionIdOf = (browser: Browser) => (browser.cookie('cloakroom')?.value ?? '').split('.')[0] ?? '';
-const recordKey = (browser: Browser) => `${world.keyPrefix}{${hashId(sessionIdOf(browser))}}:s`;
+const recordKey = (browser: Browser) => `${world.keyPrefix}{${handleOf(browser)}}:s`;
 const newKey = () => randomBytes(32).toString('base64url');
-
-const isLoggedIn = async (browser: Browser) =>
-  (await browser.fetch('/bff/session')).json<{ authenticated: boolean }>().authenticated;
 
 /**
  * Refused, with no token of anybody on its way to the upstream, by a replica that has not opened this generation yet:
@@ -56,7 +54,7 @@ describe('a dump of Redis', () => {
     const parsed = parseConfig('stolen.yaml', stringify(data), {});
     if (!parsed.ok) throw new Error('the configuration of the world is not valid');
     const ring = buildKeyRing(parsed.config.session.keys, 'default');
-    const handle = hashId(sessionIdOf(browser));
+    const handle = handleOf(browser);
     const tokens = await redis.hgetBuffer(recordKey(browser), 't');
     if (tokens === null) throw new Error('no record');
     const context = `tokens/1/${handle}/1`;
@@ -156,7 +154,7 @@ describe('T52 records that are not what was written', () => {
       [{ reveal: () => Buffer.from(newKey(), 'base64url').toString('base64') } as never],
       'default',
     );
-    const handle = hashId(sessionIdOf(browser));
+    const handle = handleOf(browser);
     await redis.hset(recordKey(browser), 'i', seal(ring.identity, '{"subject":"mallory"}', `identity/1/${handle}`));
     await expectNoSession(browser);
   });

@@ -1,35 +1,22 @@
 import { Pool } from 'undici';
-import { afterEach, describe, expect, it } from 'vitest';
-import type { Browser } from '../support/browser.ts';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { hang } from '../support/echo-upstream/answers.ts';
+import { isLoggedIn } from '../support/login-steps.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { countCommands } from '../support/redis-commands.ts';
 import { dumpRedis } from '../support/redis-dump.ts';
+import { sessionIdOf, ticketOf } from '../support/ticket.ts';
 import { until } from '../support/wait.ts';
-import { startWorld, type World, type WorldOptions } from '../support/world.ts';
+import { startWorld, type World } from '../support/world.ts';
 
 let world: World;
-const cleanups: (() => unknown)[] = [];
-const start = async (options: WorldOptions = {}) => {
-  world = await startWorld(options);
-};
-afterEach(async () => {
-  try {
-    await world.stop();
-  } finally {
-    for (const cleanup of cleanups.splice(0)) await cleanup();
-  }
-});
+afterEach(() => world.stop());
 
 const csrf = { 'x-csrf': '1' };
-const ticketOf = (browser: Browser) => browser.cookie('cloakroom')?.value ?? '';
-const sessionIdOf = (browser: Browser) => ticketOf(browser).split('.')[0] ?? '';
-const isLoggedIn = async (browser: Browser) =>
-  (await browser.fetch('/bff/session')).json<{ authenticated: boolean }>().authenticated;
 
 describe('T47 session ids outside of the cookie', () => {
   it('T47 ignores them in query, headers, body and other cookies', async () => {
-    await start();
+    world = await startWorld();
     const ticket = ticketOf(await world.loggedIn());
     const stranger = world.browser();
     const names = ['cloakroom', 'sessionId', 'sid', 'session', 'connect.sid'];
@@ -69,7 +56,7 @@ describe('T48 lifetimes', () => {
   /** The provider lives on the same clock. */
   const startOnOneClock = async () => {
     let now = Date.now;
-    await start({ store: 'memory', config: lifetimes, provider: { now: () => now() } });
+    world = await startWorld({ store: 'memory', config: lifetimes, provider: { now: () => now() } });
     now = world.clock.now;
   };
 
@@ -117,11 +104,11 @@ describe('T48 lifetimes', () => {
 describe('T51 anonymous visitors', () => {
   it('T51 costs the store nothing for 10 000 requests without a session', async () => {
     const redis: RedisServer = await startRedis();
-    cleanups.push(() => redis.stop());
-    await start({ redisUrl: redis.url });
+    onTestFinished(() => redis.stop());
+    world = await startWorld({ redisUrl: redis.url });
     const before = await countCommands(redis.url);
     const pool = new Pool(`http://127.0.0.1:${world.port}`, { connections: 8, pipelining: 4 });
-    cleanups.push(() => pool.destroy());
+    onTestFinished(() => pool.destroy());
     const paths = ['/bff/session', '/api/orders/1', '/bff/session', '/', '/bff/callback?state=x&code=y'];
     const seen = new Set<number>();
     const one = async (index: number) => {
@@ -143,8 +130,8 @@ describe('T51 anonymous visitors', () => {
 
   it('T51 costs the store nothing for a login that is only started', async () => {
     const redis: RedisServer = await startRedis();
-    cleanups.push(() => redis.stop());
-    await start({ redisUrl: redis.url });
+    onTestFinished(() => redis.stop());
+    world = await startWorld({ redisUrl: redis.url });
     const before = await countCommands(redis.url);
     for (let count = 0; count < 20; count++) {
       const begun = await world.browser().navigate('/bff/login', { followRedirects: false });
@@ -156,7 +143,7 @@ describe('T51 anonymous visitors', () => {
 
 describe('T54 and T55 what answers and Redis hold', () => {
   it('T54 says no-store wherever it sets a cookie', async () => {
-    await start();
+    world = await startWorld();
     const browser = await world.loggedIn();
     await browser.fetch('/api/orders/1');
     await browser.fetch('/bff/refresh', { method: 'POST', headers: csrf });
@@ -177,7 +164,7 @@ describe('T54 and T55 what answers and Redis hold', () => {
   });
 
   it('T55 leaves only keys that end, and end with the session, after everything a user does', async () => {
-    await start();
+    world = await startWorld();
     const browser = await world.loggedIn();
     world.upstream.respond = hang();
     const gone = new AbortController();

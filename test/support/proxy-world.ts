@@ -1,5 +1,6 @@
 import type { Browser } from './browser.ts';
 import { reply } from './echo-upstream/answers.ts';
+import { type EchoUpstream, startEchoUpstream } from './echo-upstream.ts';
 import { type ConfigData, startWorld, type World } from './world.ts';
 
 /** A world for tests of forwarding: one API with a session, one public API, both on the same upstream. */
@@ -36,5 +37,28 @@ export async function startProxyWorld(config: (data: ConfigData) => void = () =>
     },
     head: (target: string, lines: string[] = [], method = 'GET') =>
       [`${method} ${target} HTTP/1.1`, `Host: localhost:${world.port}`, ...own, ...lines, '', ''].join('\r\n'),
+  });
+}
+
+/** And another upstream, which answers `other`: what is meant for one must not reach the other. */
+export interface TwoUpstreams extends ProxyWorld {
+  other: EchoUpstream;
+}
+
+export async function startTwoUpstreams(config: (data: ConfigData, otherUrl: string) => void): Promise<TwoUpstreams> {
+  const other = await startEchoUpstream();
+  const world = await startProxyWorld((data) => config(data, other.url));
+  const { fresh, stop } = world;
+  return Object.assign(world, {
+    other,
+    fresh() {
+      fresh();
+      other.reset();
+      other.respond = reply({ body: 'other' });
+    },
+    async stop() {
+      await stop();
+      await other.stop();
+    },
   });
 }

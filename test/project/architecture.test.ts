@@ -25,7 +25,7 @@ const modules = new Map(
 
 /** The whole repository, for what holds outside of src too. Relative to the root. */
 const everywhere = new Map(
-  ['src', 'bench', 'demo', 'scripts', 'test']
+  ['src', 'packages', 'bench', 'demo', 'scripts', 'test']
     .flatMap((folder) => listFiles(join(root, folder)))
     .filter((file) => file.endsWith('.ts'))
     .map((file) => [relative(root, file), readModule(file, root)]),

@@ -72,7 +72,9 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     store,
     channel,
     keys,
+    owner: { issuer: frontend.authorizationServer.issuer, clientId: frontend.authorizationServer.clientId },
     lifetimes,
+    log,
     writer: instance,
     nearCache,
   });

@@ -79,7 +79,10 @@ export async function callback(
 
   // 3. Consumed once, over all replicas, before the token endpoint hears of it (CB2, T15). While the store can't be
   // asked the code is not used and the cookie stays, so that a reload finishes the login.
-  const isFirst = await store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds);
+  const [isFirst, startedAt] = await Promise.all([
+    store.markUsed(hashId('state', frontend.name, state), transactionCookieSeconds),
+    store.now(),
+  ]);
   forget();
   if (!isFirst) throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
@@ -97,7 +100,7 @@ export async function callback(
   }
 
   // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
-  await startSession(context, request, transaction, redeemed.response, redeemed.claims).catch((error: unknown) => {
+  await startSession(context, request, transaction, redeemed, startedAt).catch((error: unknown) => {
     refuse(StoreUnavailable, 'not-started');
     throw error;
   });
@@ -137,8 +140,8 @@ async function startSession(
   context: FrontendContext,
   request: FastifyRequest,
   transaction: LoginTransaction,
-  response: TokenResponse,
-  claims: IdTokenClaims,
+  { response, claims }: { response: TokenResponse; claims: IdTokenClaims },
+  startedAt: number,
 ): Promise<void> {
   const { sessions, store, coordinator, tokenDefaults, server } = context;
   let isStarted = false;
@@ -169,6 +172,10 @@ async function startSession(
       endsAt === undefined ? undefined : endsAt - now,
     );
     if (session === undefined) throw problem(StoreUnavailable);
+    if (await sessions.wasEndedSince(session.identity, startedAt)) {
+      await sessions.end(session.handle, 'back-channel-logout');
+      throw problem(LoginRefused);
+    }
     request.session.current = session;
     isStarted = true;
   } finally {

@@ -13,6 +13,8 @@ export interface KnownSession {
   /** When the store was asked last, and what its clock said. */
   readAtMs: number;
   storeNow: number;
+  /** The newest generation that was seen; infinite once it ended. A record that is older was put back (W12). */
+  newest: number;
 }
 
 /** The moment before the store is asked: its answer may be kept only if nothing happened since. */
@@ -67,7 +69,11 @@ export function createNearCache(options: NearCacheOptions): NearCache {
     delete entry.session;
     entry.readAtMs = Number.NEGATIVE_INFINITY;
   };
-  channel.onEvent(({ handle }) => forget(handle));
+  channel.onEvent(({ kind, handle }) => {
+    forget(handle);
+    const entry = byHandle.get(handle);
+    if (kind === 'ended' && entry !== undefined) entry.newest = Number.POSITIVE_INFINITY;
+  });
   channel.onDown(() => {
     events++;
     validFromMs = clock();
@@ -77,7 +83,7 @@ export function createNearCache(options: NearCacheOptions): NearCache {
     of(id) {
       const found = known.get(id);
       if (found !== undefined) return found;
-      const entry: KnownSession = { ...derive(id), readAtMs: Number.NEGATIVE_INFINITY, storeNow: 0 };
+      const entry: KnownSession = { ...derive(id), readAtMs: Number.NEGATIVE_INFINITY, storeNow: 0, newest: 0 };
       known.set(id, entry);
       byHandle.set(entry.handle, entry);
       return entry;

@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
-import { deriveSessionKeys, hashId, type KeyRing, type SealingKey } from '../crypto/keys.ts';
-import { open, seal } from '../crypto/seal.ts';
-import { recordFormat, type SessionTimes, type StoredSession } from '../store/record.ts';
-import type { Committed, CurrentTimes, Ended, SessionStore } from '../store/store.ts';
+import { deriveSessionKeys, hashId, type KeyRing } from '../crypto/keys.ts';
+import { isKnownFormat, recordFormat, type SessionTimes, type StoredSession } from '../store/record.ts';
+import { type Committed, type CurrentTimes, type Ended, type SessionStore, tombstoneSeconds } from '../store/store.ts';
 import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
+import { createRecordFormat, type Owner } from './record-format.ts';
 import { type Identity, type Lifetimes, type Session, sessionState, shouldTouch } from './session.ts';
 
 /** Answer to `acquire`, opened. */
@@ -39,6 +39,11 @@ export interface SealedSessions {
    * before that instant of the provider's clock.
    */
   endAll(whose: Whose, reason: EndReason, before?: number): Promise<number>;
+  /**
+   * Were sessions like this one ended since `startedAt` (epoch seconds, the store's clock)? A login asks once its session
+   * is there: a logout that arrived while the code was being redeemed found nothing to end (W11).
+   */
+  wasEndedSince(identity: Identity, startedAt: number): Promise<boolean>;
   /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
   list(whose: Whose): Promise<ListedSession[]>;
 }
@@ -61,7 +66,10 @@ export interface SealedSessionsOptions {
   store: SessionStore;
   channel: SessionChannel;
   keys: KeyRing;
+  /** Whose sessions they are: what belongs to another issuer or client reads as absent (W6). */
+  owner: Owner;
   lifetimes: Lifetimes;
+  log: { warn(facts: object, message: string): void };
   /** This process, in the records that it makes. */
   writer: string;
   /** `maxAge` in milliseconds; 0: every call asks the store. */
@@ -69,15 +77,12 @@ export interface SealedSessionsOptions {
 }
 
 export function createSealedSessions(options: SealedSessionsOptions): SealedSessions {
-  const { frontend, store, channel, keys, lifetimes, writer } = options;
+  const { frontend, store, channel, keys, owner, lifetimes, writer, log } = options;
   const sidKey = (issuer: string, sid: string) => hashId(frontend, 'sid', issuer, sid);
   const subKey = (issuer: string, subject: string) => hashId(frontend, 'sub', issuer, subject);
-  /** Of a layout that is known (SE10, T109), and within both lifetimes. The one rule for calls, streams and the inventory. */
+  /** Of a layout that is known (T109), and within both lifetimes; throws for one of a newer release (SE10). The one rule for calls, streams and the inventory. */
   const isLive = <T extends SessionTimes>(stored: T | undefined): stored is T =>
-    stored !== undefined &&
-    stored.format >= 1 &&
-    stored.format <= recordFormat &&
-    sessionState(stored, lifetimes) === 'active';
+    stored !== undefined && isKnownFormat(stored) && sessionState(stored, lifetimes) === 'active';
   const near = createNearCache({
     ...options.nearCache,
     channel,
@@ -89,35 +94,16 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   };
   channel.onEvent(noteReplaced);
   const isActive = (times: CurrentTimes) => sessionState(times, lifetimes) === 'active';
-  const openStored = (
-    id: string,
-    { handle, keys: tokenKeys }: { handle: string; keys: SealingKey[] },
-    stored: StoredSession | undefined,
-  ): Session | undefined => {
+  const format = createRecordFormat(keys, owner);
+  const openStored = (id: string, known: KnownSession, stored: StoredSession | undefined): Session | undefined => {
     if (!isLive(stored)) return undefined;
-    const identity = open(keys.identity, stored.identity, identityContext(handle));
-    const tokens = open(tokenKeys, stored.tokens, tokensContext(handle, stored.generation));
-    // Sealed with a key that was removed, swapped with another record, or damaged: as if absent (T52).
-    if (identity === undefined || tokens === undefined) return undefined;
+    const { handle } = known;
     const { generation, createdAt, expiresAt, lastSeenAt, now } = stored;
-    return {
-      id,
-      handle,
-      generation,
-      createdAt,
-      expiresAt,
-      lastSeenAt,
-      now,
-      identity: JSON.parse(identity) as Identity,
-      tokens,
-    };
-  };
-  const sealBoth = (id: string, generation: number, identity: Identity, tokens: string) => {
-    const handle = hashId(id);
-    return {
-      identity: seal(keys.identity, JSON.stringify(identity), identityContext(handle)),
-      tokens: seal(deriveSessionKeys(keys.tokens, id), tokens, tokensContext(handle, generation)),
-    };
+    // Sealed with a key that was removed, swapped, put together from two, or damaged: as if absent (T52, W12).
+    const opened = format.open(handle, known.keys, stored);
+    if (opened === undefined) return undefined;
+    known.newest = Math.max(known.newest, generation);
+    return { id, handle, generation, createdAt, expiresAt, lastSeenAt, now, ...opened };
   };
   const handlesOf = async (whose: Whose): Promise<string[]> => {
     if (whose === 'everybody') return store.listByFrontend(frontend);
@@ -127,7 +113,15 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     if (bySid === undefined || bySub === undefined) return bySid ?? bySub ?? [];
     return bySid.filter((handle) => bySub.includes(handle));
   };
+  /** The narrowest index that has all of them. */
+  const markKey = (whose: Whose): string => {
+    if (whose === 'everybody') return hashId(frontend, 'everybody', owner.issuer, owner.clientId);
+    const { issuer, sid, subject = '' } = whose;
+    return sid === undefined ? subKey(issuer, subject) : sidKey(issuer, sid);
+  };
   const end = async (handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended> => {
+    const stored = await store.read(handle);
+    if (stored !== undefined && format.isForeign(handle, stored)) return { kind: 'gone' }; // W6
     const ended = await store.end(handle, expectedGeneration);
     // Waited for, so that whoever is told of the end finds it true on the other replicas too.
     if (ended.kind === 'ended') {
@@ -140,16 +134,25 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   /** The login on the provider's own clock, so that a provider whose clock is behind still logs its users out. */
   const beganAt = async (handle: string): Promise<number> => {
     const stored = await store.read(handle);
-    const identity = stored && open(keys.identity, stored.identity, identityContext(handle));
-    if (stored === undefined || identity === undefined) return Number.NEGATIVE_INFINITY;
-    return (JSON.parse(identity) as Identity).issuedAt ?? stored.createdAt;
+    const identity = isReadable(stored) ? format.openIdentity(handle, stored) : undefined;
+    return identity === undefined ? Number.NEGATIVE_INFINITY : (identity.issuedAt ?? stored?.createdAt ?? 0);
   };
   const read = async (id: string, known: KnownSession): Promise<Session | undefined> => {
     const mark = near.mark();
     const { session: before } = known;
-    const stored = await (before === undefined
+    let stored = await (before === undefined
       ? store.read(known.handle)
       : store.readIfMoved({ handle: known.handle, generation: before.generation }));
+    if (stored !== undefined && stored.generation < known.newest) {
+      // Overtaken by what this process did meanwhile? Else somebody put an older record back, or a failover lost the
+      // newer one; its refresh token is spent in any case.
+      stored = await store.read(known.handle);
+      if (stored !== undefined && stored.generation < known.newest) {
+        const session = known.handle.slice(0, 12);
+        log.warn({ frontend, session, audit: 'session_rolled_back' }, 'a record older than one seen before is refused');
+        stored = undefined;
+      }
+    }
     const isOver = stored !== undefined && !('format' in stored ? isLive(stored) : isActive(stored));
     if (stored === undefined || isOver) {
       near.forget(known.handle);
@@ -157,7 +160,8 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     }
     let session: Session | undefined;
     if (before !== undefined && stored.generation === before.generation) {
-      const { expiresAt, lastSeenAt, now } = stored;
+      const { lastSeenAt, now } = stored;
+      const expiresAt = Math.min(before.expiresAt, stored.expiresAt); // what the store says may only be nearer (W12)
       session = Object.assign(before, { expiresAt, lastSeenAt, now });
     } else {
       session = 'tokens' in stored ? openStored(id, known, stored) : undefined;
@@ -170,16 +174,25 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
   return {
     lifetimes,
     async create(id, identity, tokens, mostSeconds = Number.POSITIVE_INFINITY) {
-      const created = await store.create({
-        handle: hashId(id),
-        writer,
-        absoluteTimeout: Math.max(1, Math.floor(Math.min(lifetimes.absoluteTimeout, mostSeconds))),
-        idleTimeout: lifetimes.idleTimeout,
-        ...sealBoth(id, 1, identity, tokens),
-        ...(identity.sid === undefined ? {} : { sidKey: sidKey(identity.issuer, identity.sid) }),
-        subKey: subKey(identity.issuer, identity.subject),
-        frontendKey: frontend,
-      });
+      const { handle, keys: tokenKeys } = near.of(id);
+      const absoluteTimeout = Math.max(1, Math.floor(Math.min(lifetimes.absoluteTimeout, mostSeconds)));
+      const create = async () => {
+        const createdAt = Math.floor(await store.now(handle));
+        const times = { createdAt, expiresAt: createdAt + absoluteTimeout };
+        return store.create({
+          handle,
+          writer,
+          createdAt,
+          absoluteTimeout,
+          idleTimeout: lifetimes.idleTimeout,
+          ...format.seal(handle, tokenKeys, { generation: 1, identity, tokens, ...times }),
+          ...(identity.sid === undefined ? {} : { sidKey: sidKey(identity.issuer, identity.sid) }),
+          subKey: subKey(identity.issuer, identity.subject),
+          frontendKey: frontend,
+        });
+      };
+      let created = await create();
+      if (created === 'late') created = await create(); // a pause between the question and the answer
       return created === 'created' ? peek(id) : undefined;
     },
     remembered(id) {
@@ -210,21 +223,28 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return opened === undefined ? { kind: 'gone' } : { kind: answer.kind, session: opened };
     },
     async commit(session, owner, tokens, identity, endsAt) {
-      const { id, handle, generation } = session;
+      const { id, handle, generation, createdAt } = session;
+      const expiresAt = Math.min(session.expiresAt, endsAt ?? Number.POSITIVE_INFINITY);
+      const content = { generation: generation + 1, identity, tokens, createdAt, expiresAt };
       const committed = await store.commit({
         handle,
         owner,
         expectedGeneration: generation,
-        ...sealBoth(id, generation + 1, identity, tokens),
+        ...format.seal(handle, near.of(id).keys, content),
         ...(endsAt === undefined ? {} : { endsAt }),
       });
-      if (committed === 'committed') void channel.publish({ kind: 'refreshed', handle });
+      if (committed === 'committed') {
+        near.of(id).newest = generation + 1;
+        void channel.publish({ kind: 'refreshed', handle });
+      }
       return committed;
     },
     wasReplaced: (id) => replaced.has(hashId(id)),
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
     end,
     async endAll(whose, reason, before) {
+      // First the mark, then the look: a session that is made in between is found by one of them.
+      await store.markEnded(markKey(whose), before, tombstoneSeconds);
       let count = 0;
       for (const handle of await handlesOf(whose)) {
         if (before !== undefined && (await beganAt(handle)) > before) continue;
@@ -232,21 +252,42 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       }
       return count;
     },
+    async wasEndedSince(identity, startedAt) {
+      const { issuer, subject, sid, issuedAt = 0 } = identity;
+      const keys = [markKey('everybody'), markKey({ issuer, subject })];
+      if (sid !== undefined) keys.push(markKey({ issuer, sid }));
+      const marks = await Promise.all(keys.map((key) => store.endedMark(key)));
+      return marks.some(
+        ({ byUs = 0, byProvider }) =>
+          byUs >= startedAt ||
+          (byProvider !== undefined && byProvider.at >= startedAt && issuedAt <= byProvider.before),
+      );
+    },
     async list(whose) {
       const listed: ListedSession[] = [];
       for (const handle of await handlesOf(whose)) {
         const stored = await store.read(handle);
-        if (!isLive(stored)) continue;
-        const identity = open(keys.identity, stored.identity, identityContext(handle));
-        if (identity === undefined) continue;
+        const identity = isReadable(stored) && isLive(stored) ? format.openIdentity(handle, stored) : undefined;
+        if (stored === undefined || identity === undefined || !isOf(whose, identity)) continue;
         const { createdAt, expiresAt, lastSeenAt } = stored;
-        listed.push({ handle, createdAt, expiresAt, lastSeenAt, identity: JSON.parse(identity) as Identity });
+        listed.push({ handle, createdAt, expiresAt, lastSeenAt, identity });
       }
       return listed.sort((a, b) => a.createdAt - b.createdAt);
     },
   };
 }
 
-// What the sealed bytes are and whose. The generation keeps an old token set out of a newer record.
-const identityContext = (handle: string) => `identity/${recordFormat}/${handle}`;
-const tokensContext = (handle: string, generation: number) => `tokens/${recordFormat}/${handle}/${generation}`;
+/** What the index says, the sealed identity must say too (W12). */
+function isOf(whose: Whose, { issuer, subject, sid }: Identity): boolean {
+  if (whose === 'everybody') return true;
+  return (
+    whose.issuer === issuer &&
+    (whose.subject === undefined || whose.subject === subject) &&
+    (whose.sid === undefined || whose.sid === sid)
+  );
+}
+
+/** Not one of a newer release: what can't be read is neither listed nor asked when it began. */
+function isReadable(stored: StoredSession | undefined): stored is StoredSession {
+  return stored !== undefined && stored.format <= recordFormat;
+}

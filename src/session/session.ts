@@ -4,6 +4,8 @@ import type { StoredSession } from '../store/record.ts';
 export interface Identity {
   issuer: string;
   subject: string;
+  /** Our client id there, written with every record; absent in what release 0.1 wrote. */
+  client?: string;
   /** Session id at the authorization server, for back-channel logout. */
   sid?: string;
   /** All claims of the ID token but those that only concern the protocol. */

@@ -1,7 +1,7 @@
 import type { StoredSession } from './record.ts';
 import { recordFormat } from './record.ts';
-import type { Acquired, Commit, Committed, Ended, NewRecord, SessionStore } from './store.ts';
-import { tombstoneSeconds } from './store.ts';
+import type { Acquired, Commit, Committed, Ended, EndedMark, NewRecord, SessionStore } from './store.ts';
+import { creationTolerance, tombstoneSeconds } from './store.ts';
 
 interface MemoryRecord extends Omit<StoredSession, 'now'> {
   writer: string;
@@ -22,6 +22,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
   const records = new Map<string, MemoryRecord>();
   const tombstones = new Map<string, number>();
   const markers = new Map<string, number>();
+  const endedMarks = new Map<string, EndedMark & { until: number }>();
   let changes = 0;
 
   const alive = (handle: string): MemoryRecord | undefined => {
@@ -39,6 +40,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     if (++changes % sweepEvery !== 0) return;
     for (const handle of records.keys()) alive(handle);
     for (const map of [tombstones, markers]) for (const [key, until] of map) if (until <= nowMs()) map.delete(key);
+    for (const [key, { until }] of endedMarks) if (until <= nowMs()) endedMarks.delete(key);
   };
   const list = (key: 'sidKey' | 'subKey' | 'frontendKey', value: string) =>
     [...records.entries()]
@@ -51,15 +53,16 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       if ((tombstones.get(record.handle) ?? 0) > nowMs()) return 'refused';
       const existing = alive(record.handle);
       if (existing !== undefined) return existing.writer === record.writer ? 'created' : 'refused';
+      const { handle, createdAt, absoluteTimeout, idleTimeout, ...rest } = record;
+      if (Math.abs(nowMs() / 1000 - createdAt) > creationTolerance) return 'late';
       const now = Math.floor(nowMs() / 1000);
-      const { handle, absoluteTimeout, idleTimeout, ...rest } = record;
       records.set(handle, {
         ...rest,
         format: recordFormat,
         generation: 1,
-        createdAt: now,
+        createdAt,
         lastSeenAt: now,
-        expiresAt: now + absoluteTimeout,
+        expiresAt: createdAt + absoluteTimeout,
         idleExpiresAt: now + idleTimeout,
         failUntil: 0,
       });
@@ -142,6 +145,21 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     },
     async isUsed(marker) {
       return (markers.get(marker) ?? 0) > nowMs();
+    },
+    async markEnded(key, before, ttlSeconds) {
+      sweep();
+      const at = nowMs() / 1000;
+      const { byProvider, ...known } = endedMarks.get(key) ?? {};
+      const latest = Math.max(before ?? 0, byProvider?.before ?? 0);
+      const until = nowMs() + ttlSeconds * 1000;
+      if (before === undefined) endedMarks.set(key, { ...known, ...(byProvider && { byProvider }), byUs: at, until });
+      else endedMarks.set(key, { ...known, byProvider: { at, before: latest }, until });
+    },
+    async endedMark(key) {
+      const mark = endedMarks.get(key);
+      if (mark === undefined || mark.until <= nowMs()) return {};
+      const { until: _until, ...rest } = mark;
+      return rest;
     },
     async now() {
       return nowMs() / 1000;

@@ -24,7 +24,8 @@ end
 `;
 
 const lua = {
-  // KEYS session, tombstone · ARGV format, writer, absolute timeout, idle timeout, identity, tokens, sidKey, subKey, frontendKey
+  // KEYS session, tombstone · ARGV format, writer, absolute timeout, idle timeout, identity, tokens, sidKey, subKey,
+  // frontendKey, creation time, its tolerance
   create: {
     keys: 2,
     lua: `${now}${snapshot}
@@ -32,26 +33,33 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return 'refused' end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return redis.call('HGET', KEYS[1], 'w') == ARGV[2] and 'created' or 'refused'
 end
-local absolute = nowSeconds + tonumber(ARGV[3])
-redis.call('HSET', KEYS[1], 'f', ARGV[1], 'g', 1, 'w', ARGV[2], 'c', nowSeconds, 'x', absolute, 'a', nowSeconds,
+local created = tonumber(ARGV[10])
+if math.abs(nowMs / 1000 - created) > tonumber(ARGV[11]) then return 'late' end
+local absolute = created + tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], 'f', ARGV[1], 'g', 1, 'w', ARGV[2], 'c', created, 'x', absolute, 'a', nowSeconds,
   'n', ARGV[4], 'i', ARGV[5], 't', ARGV[6], 'd', ARGV[7], 'u', ARGV[8], 'e', ARGV[9], 'b', 0)
 expireAtEnd(KEYS[1], nowSeconds, ARGV[4], absolute)
 return 'created'`,
   },
+  // KEYS session, tombstone. Here and below: a record that somebody copied back after its end is none (W12).
   read: {
-    keys: 1,
+    keys: 2,
     lua: `${now}${snapshot}
+if redis.call('EXISTS', KEYS[2]) == 1 then return {} end
 return snapshot(KEYS[1])`,
   },
-  // KEYS sessions · ARGV the generations that are known: each as a snapshot, or as "x a" if it has not moved. One key
-  // that somebody damaged is an error of its own (T109).
+  // KEYS sessions, then their tombstones · ARGV the generations that are known: each as a snapshot, or as "x a" if it
+  // has not moved. One key that somebody damaged is an error of its own (T109).
   readIfMoved: {
     lua: `${now}${snapshot}
 local answers = { tostring(nowMs) }
-for index, key in ipairs(KEYS) do
+for index = 1, #ARGV do
+  local key = KEYS[index]
   local v = redis.pcall('HMGET', key, 'g', 'x', 'a')
   if v.err then
     answers[index + 1] = v
+  elseif redis.call('EXISTS', KEYS[#ARGV + index]) == 1 then
+    answers[index + 1] = {}
   elseif v[1] == ARGV[index] and v[2] and v[3] then
     answers[index + 1] = v[2] .. ' ' .. v[3]
   else
@@ -70,10 +78,11 @@ redis.call('HSET', KEYS[1], 'a', nowSeconds, 'n', ARGV[1])
 expireAtEnd(KEYS[1], nowSeconds, ARGV[1], absolute)
 return 'touched'`,
   },
-  // KEYS session, lease · ARGV expected generation, owner, lease ms
+  // KEYS session, lease, tombstone · ARGV expected generation, owner, lease ms
   acquire: {
-    keys: 2,
+    keys: 3,
     lua: `${now}${snapshot}
+if redis.call('EXISTS', KEYS[3]) == 1 then return { 'gone' } end
 local v = redis.call('HMGET', KEYS[1], 'g', 'b')
 if not v[1] then return { 'gone' } end
 if v[1] ~= ARGV[1] then return { 'newer', snapshot(KEYS[1]) } end
@@ -83,10 +92,12 @@ if holder and holder ~= ARGV[2] then return { 'busy', redis.call('PTTL', KEYS[2]
 if not holder then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 return { 'acquired', snapshot(KEYS[1]) }`,
   },
-  // KEYS session, lease · ARGV owner, expected generation, tokens, identity, nearer absolute end or ''
+  // KEYS session, lease, tombstone · ARGV owner, expected generation, tokens, identity, nearer absolute end or ''. It
+  // sets what it knows and leaves the rest: a newer release may have put more there.
   commit: {
-    keys: 2,
+    keys: 3,
     lua: `${now}${snapshot}
+if redis.call('EXISTS', KEYS[3]) == 1 then return 'gone' end
 local v = redis.call('HMGET', KEYS[1], 'g', 'w')
 if not v[1] then return 'gone' end
 if v[1] ~= ARGV[2] then
@@ -134,6 +145,30 @@ redis.call('ZADD', KEYS[1], absolute, ARGV[1])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('EXPIREAT', KEYS[1], math.ceil(tonumber(last[2])))
 return 'added'`,
+  },
+  // KEYS mark · ARGV the provider's instant or '', seconds to keep it. Of two instants the later one includes the other.
+  markEnded: {
+    keys: 1,
+    lua: `${now}
+if ARGV[1] == '' then
+  redis.call('HSET', KEYS[1], 'us', nowMs)
+else
+  local known = redis.call('HGET', KEYS[1], 'before')
+  redis.call('HSET', KEYS[1], 'provider', nowMs)
+  if not known or tonumber(known) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'before', ARGV[1]) end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 'marked'`,
+  },
+  endedMark: {
+    keys: 1,
+    lua: `return redis.call('HMGET', KEYS[1], 'us', 'provider', 'before')`,
+  },
+  // KEYS session: its node's clock
+  clock: {
+    keys: 1,
+    lua: `${now}
+return nowMs`,
   },
   indexList: {
     keys: 1,

@@ -2,7 +2,14 @@ import { createBatch } from '../redis/batch.ts';
 import { askRedis, type RedisClient } from '../redis/client.ts';
 import { recordFormat, type SessionTimes, type StoredSession } from './record.ts';
 import { defineScripts, type ScriptArgument, type ScriptName } from './redis-scripts.ts';
-import { type Acquired, type Committed, type Ended, type SessionStore, tombstoneSeconds } from './store.ts';
+import {
+  type Acquired,
+  type Committed,
+  creationTolerance,
+  type Ended,
+  type SessionStore,
+  tombstoneSeconds,
+} from './store.ts';
 
 /** Sessions in Redis, shared by all replicas. The scripts hold the rules; this maps them to the contract. */
 export function createRedisStore(redis: RedisClient, keyPrefix: string): SessionStore {
@@ -10,6 +17,7 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
   const run = (name: ScriptName, keys: string[], args: ScriptArgument[]) => askRedis(() => script(name, keys, args));
   // The braces are a hash tag: all keys of one session live in one slot of a cluster.
   const key = (handle: string, kind: 's' | 'l' | 'x') => `${keyPrefix}{${handle}}:${kind}`;
+  const allOf = (handle: string) => [key(handle, 's'), key(handle, 'l'), key(handle, 'x')];
   const sidIndex = (sidKey: string) => `${keyPrefix}sid:${sidKey}`;
   const subIndex = (subKey: string) => `${keyPrefix}sub:${subKey}`;
   const frontendIndex = (frontendKey: string) => `${keyPrefix}frontend:${frontendKey}`;
@@ -21,7 +29,7 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
   const look = createBatch<Look, Answer | Error>(redis.isCluster ? 1 : mostLooksAtOnce, async (looks) => {
     const reply = await run(
       'readIfMoved',
-      looks.map(({ handle }) => key(handle, 's')),
+      [...looks.map(({ handle }) => key(handle, 's')), ...looks.map(({ handle }) => key(handle, 'x'))],
       looks.map(({ generation }) => generation),
     );
     const [nowMs, ...answers] = list(reply);
@@ -36,20 +44,22 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
 
   return {
     async create(record) {
-      const { handle, writer, absoluteTimeout, idleTimeout, identity, tokens, subKey } = record;
+      const { handle, writer, createdAt, absoluteTimeout, idleTimeout, identity, tokens, subKey } = record;
       const { sidKey = '', frontendKey = '' } = record;
       // Index first: an index entry without a session does nothing, a session without one could not be logged out.
       const indexes = indexesOf(sidKey, subKey, frontendKey);
       await Promise.all(indexes.map((index) => run('indexAdd', [index], [handle, absoluteTimeout])));
+      const life = [absoluteTimeout, idleTimeout];
       const answer = await run(
         'create',
         [key(handle, 's'), key(handle, 'x')],
-        [recordFormat, writer, absoluteTimeout, idleTimeout, identity, tokens, sidKey, subKey, frontendKey],
+        [recordFormat, writer, ...life, identity, tokens, sidKey, subKey, frontendKey, createdAt, creationTolerance],
       );
-      return text(answer) === 'created' ? 'created' : 'refused';
+      const outcome = text(answer);
+      return outcome === 'created' || outcome === 'late' ? outcome : 'refused';
     },
     async read(handle) {
-      return parseSnapshot(await run('read', [key(handle, 's')], []));
+      return parseSnapshot(await run('read', [key(handle, 's'), key(handle, 'x')], []));
     },
     async readIfMoved(known) {
       const answer = await look(known);
@@ -60,9 +70,7 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       await run('touch', [key(handle, 's')], [idleTimeout]);
     },
     async acquire(handle, expectedGeneration, owner, leaseMs): Promise<Acquired> {
-      const answer = list(
-        await run('acquire', [key(handle, 's'), key(handle, 'l')], [expectedGeneration, owner, leaseMs]),
-      );
+      const answer = list(await run('acquire', allOf(handle), [expectedGeneration, owner, leaseMs]));
       const kind = text(answer[0]);
       switch (kind) {
         case 'busy':
@@ -79,11 +87,7 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     },
     async commit({ handle, owner, expectedGeneration, tokens, identity, endsAt }): Promise<Committed> {
       const answer = text(
-        await run(
-          'commit',
-          [key(handle, 's'), key(handle, 'l')],
-          [owner, expectedGeneration, tokens, identity, endsAt ?? ''],
-        ),
+        await run('commit', allOf(handle), [owner, expectedGeneration, tokens, identity, endsAt ?? '']),
       );
       return answer === 'committed' || answer === 'stale' ? answer : 'gone';
     },
@@ -91,13 +95,7 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       await run('fail', [key(handle, 's'), key(handle, 'l')], [owner, expectedGeneration, backoffMs]);
     },
     async end(handle, expectedGeneration): Promise<Ended> {
-      const answer = list(
-        await run(
-          'end',
-          [key(handle, 's'), key(handle, 'l'), key(handle, 'x')],
-          [expectedGeneration ?? '', tombstoneSeconds],
-        ),
-      );
+      const answer = list(await run('end', allOf(handle), [expectedGeneration ?? '', tombstoneSeconds]));
       const kind = text(answer[0]);
       if (kind === 'moved') return { kind };
       if (kind !== 'ended') return { kind: 'gone' };
@@ -116,7 +114,19 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     async isUsed(marker) {
       return (await askRedis(() => redis.exists(`${keyPrefix}used:${marker}`))) === 1;
     },
-    async now() {
+    async markEnded(indexKey, before, ttlSeconds) {
+      await run('markEnded', [`${keyPrefix}ended:${indexKey}`], [before ?? '', ttlSeconds]);
+    },
+    async endedMark(indexKey) {
+      const [us, provider, before] = list(await run('endedMark', [`${keyPrefix}ended:${indexKey}`], [])).map(text);
+      return {
+        ...(us ? { byUs: Number(us) / 1000 } : {}),
+        ...(provider && before ? { byProvider: { at: Number(provider) / 1000, before: Number(before) } } : {}),
+      };
+    },
+    async now(handle) {
+      // In a cluster the command alone would go to any node.
+      if (handle !== undefined) return Number(text(await run('clock', [key(handle, 's')], []))) / 1000;
       const [seconds, microseconds] = await askRedis(() => redis.time());
       return Number(seconds) + Number(microseconds) / 1e6;
     },

@@ -7,7 +7,9 @@ export type CurrentTimes = Pick<SessionTimes, 'generation' | 'expiresAt' | 'last
 export interface NewRecord {
   handle: string;
   writer: string;
-  /** Absolute life in seconds, from now on the store's clock. */
+  /** Epoch seconds: the store's clock as it was asked for a moment ago. Sealed in the record, so it can't be the store's own word. */
+  createdAt: number;
+  /** Absolute life in seconds, from `createdAt`. */
   absoluteTimeout: number;
   idleTimeout: number;
   identity: Buffer;
@@ -39,6 +41,14 @@ export interface Commit {
   endsAt?: number;
 }
 
+/** When sessions of an index key were ended last, by us and by the provider. Epoch seconds. */
+export interface EndedMark {
+  /** On the store's clock. */
+  byUs?: number;
+  /** `before` on the provider's. */
+  byProvider?: { at: number; before: number };
+}
+
 export type Committed = 'committed' | 'gone' | 'stale';
 
 export type Ended = { kind: 'ended'; sidKey?: string; subKey?: string } | { kind: 'gone' } | { kind: 'moved' };
@@ -49,8 +59,11 @@ export type Ended = { kind: 'ended'; sidKey?: string; subKey?: string } | { kind
  * can't be asked: that is never "no session" (SE12).
  */
 export interface SessionStore {
-  /** `refused` when the handle exists or ended a short while ago. Idempotent for the same writer. */
-  create(record: NewRecord): Promise<'created' | 'refused'>;
+  /**
+   * `refused` when the handle exists or ended a short while ago; `late` when `createdAt` is more than two seconds off.
+   * Idempotent for the same writer.
+   */
+  create(record: NewRecord): Promise<'created' | 'refused' | 'late'>;
   read(handle: string): Promise<StoredSession | undefined>;
   /** As `read`, but leaves out what is known already: the sealed parts of this generation. */
   readIfMoved(look: { handle: string; generation: number }): Promise<StoredSession | CurrentTimes | undefined>;
@@ -72,12 +85,21 @@ export interface SessionStore {
   markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
   /** Was it marked within its life? */
   isUsed(marker: string): Promise<boolean>;
-  /** The store's clock, epoch seconds. */
-  now(): Promise<number>;
+  /**
+   * Notes that sessions of an index key were ended: a login that is under way has made none yet, and will look (W11).
+   * `before`: the provider ended them, and means logins up to that instant of its own clock.
+   */
+  markEnded(key: string, before: number | undefined, ttlSeconds: number): Promise<void>;
+  endedMark(key: string): Promise<EndedMark>;
+  /** The store's clock, epoch seconds; with `handle`, that of the node which keeps it. */
+  now(handle?: string): Promise<number>;
   /** Throws when the store can't be asked. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** How far the creation time of a record may be from the store's clock. Seconds. */
+export const creationTolerance = 2;
 
 /** How long an ended session's handle stays refused: longer than any lease and any request. Seconds. */
 export const tombstoneSeconds = 600;

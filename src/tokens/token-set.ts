@@ -24,6 +24,8 @@ export interface TokenSet extends IssuedToken {
   idToken?: Secret;
   /** Tokens made for single APIs, by the key of their grant. */
   apiTokens: Record<string, IssuedToken | RefusedToken>;
+  /** What a newer release put beside them: kept as it is (ADR 15). */
+  unknown?: Record<string, unknown>;
 }
 
 /** What goes to an API. */
@@ -72,6 +74,7 @@ export function buildTokenSet(
     ...(refreshToken === undefined ? {} : { refreshToken }),
     ...(idToken === undefined ? {} : { idToken }),
     apiTokens: liveTokens(previous, now),
+    ...(previous?.unknown === undefined ? {} : { unknown: previous.unknown }),
   };
 }
 
@@ -156,7 +159,7 @@ interface SerializedSet extends SerializedToken {
 
 /** JSON for sealing: besides the upstream's header, the only place where tokens are spelled out. */
 export function serializeTokenSet(tokens: TokenSet): string {
-  const { refreshToken, idToken, apiTokens } = tokens;
+  const { refreshToken, idToken, apiTokens, unknown } = tokens;
   const others = Object.entries(apiTokens).map(([key, entry]) => [
     key,
     'refusedUntil' in entry ? { n: entry.refusedUntil } : serializeToken(entry),
@@ -166,6 +169,7 @@ export function serializeTokenSet(tokens: TokenSet): string {
     r: refreshToken?.reveal(),
     i: idToken?.reveal(),
     x: others.length === 0 ? undefined : Object.fromEntries(others),
+    ...unknown,
   });
 }
 
@@ -176,14 +180,15 @@ function serializeToken({ accessToken, scope, obtainedAt, expiresAt, isReplaceme
 
 export function parseTokenSet(text: string): TokenSet {
   const serialized = JSON.parse(text) as SerializedSet;
-  const { r, i, x = {} } = serialized;
+  const { a, s, o, e, f, r, i, x = {}, ...unknown } = serialized;
   return {
-    ...parseToken(serialized),
+    ...parseToken({ a, s, o, e, ...(f === undefined ? {} : { f }) }),
     ...(r === undefined ? {} : { refreshToken: new Secret(r) }),
     ...(i === undefined ? {} : { idToken: new Secret(i) }),
     apiTokens: Object.fromEntries(
       Object.entries(x).map(([key, entry]) => [key, 'n' in entry ? { refusedUntil: entry.n } : parseToken(entry)]),
     ),
+    ...(Object.keys(unknown).length === 0 ? {} : { unknown }),
   };
 }
 

@@ -40,6 +40,28 @@ describe('the Redis store alone', () => {
     await under.close();
   });
 
+  it('W12 takes a record that was copied back for none while its tombstone lives, whatever is asked', async () => {
+    const under = await openRedis();
+    const { store } = under;
+    const redis = new Redis(inject('redisUrl'));
+    const record = newRecord();
+    await store.create(record);
+    const { handle } = record;
+    const [key = ''] = await redis.keys(`*{${handle}}:s`);
+    const copy = await redis.dumpBuffer(key);
+    await store.end(handle);
+    await redis.restore(key, 100_000, copy);
+    expect(await store.read(handle)).toBeUndefined();
+    expect(await store.readIfMoved({ handle, generation: 1 })).toBeUndefined();
+    expect(await store.readIfMoved({ handle, generation: 7 })).toBeUndefined();
+    expect(await store.acquire(handle, 1, 'a', 1000)).toEqual({ kind: 'gone' });
+    const sealed = { tokens: Buffer.from('t'), identity: Buffer.from('i') };
+    expect(await store.commit({ handle, owner: 'a', expectedGeneration: 1, ...sealed })).toBe('gone');
+    await redis.del(key);
+    redis.disconnect();
+    await under.close();
+  });
+
   it('T109 takes a record with damaged or missing fields for no session', async () => {
     const under = await openRedis();
     const redis = new Redis(inject('redisUrl'));

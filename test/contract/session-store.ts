@@ -20,6 +20,7 @@ export function newRecord(change: Partial<NewRecord> = {}): NewRecord {
   return {
     handle: randomBytes(32).toString('base64url'),
     writer: 'instance-1',
+    createdAt: Math.floor(Date.now() / 1000),
     absoluteTimeout,
     idleTimeout,
     identity: Buffer.from([0, 255, 10, 13, 128]),
@@ -50,7 +51,7 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
     });
     afterEach(() => under.close());
     const created = async (change: Partial<NewRecord> = {}) => {
-      const record = newRecord(change);
+      const record = newRecord({ createdAt: Math.floor(await store.now()), ...change });
       expect(await store.create(record)).toBe('created');
       return record;
     };
@@ -222,6 +223,32 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
       const younger = await created({ subKey, idleTimeout: absoluteTimeout });
       await under.fastForward(11_000);
       expect(await store.listBySub(subKey)).toEqual([younger.handle]);
+    });
+
+    it('W12 takes no creation time but its own, give or take two seconds', async () => {
+      const now = Math.floor(await store.now());
+      for (const off of [-4, 4, 3600]) {
+        const record = newRecord({ createdAt: now + off });
+        expect(await store.create(record)).toBe('late');
+        expect(await store.read(record.handle)).toBeUndefined();
+      }
+      const { handle, createdAt } = await created({ createdAt: now - 1 });
+      expect(await store.read(handle)).toMatchObject({ createdAt, expiresAt: createdAt + absoluteTimeout });
+      expect(await store.now(handle)).toBeCloseTo(await store.now(), 0);
+    });
+
+    it('W11 remembers when sessions were ended, by us and by the provider, for as long as it is told to', async () => {
+      const key = newRecord().subKey;
+      expect(await store.endedMark(key)).toEqual({});
+      const startedAt = await store.now();
+      await store.markEnded(key, undefined, 600);
+      const { byUs = 0 } = await store.endedMark(key);
+      expect(byUs - startedAt).toBeGreaterThanOrEqual(-0.001);
+      await store.markEnded(key, 5000.5, 600);
+      await store.markEnded(key, 4000, 600); // a late one says less
+      expect(await store.endedMark(key)).toMatchObject({ byUs, byProvider: { before: 5000.5 } });
+      await under.fastForward(601_000);
+      expect(await store.endedMark(key)).toEqual({});
     });
 
     it('accepts a session without a provider session id', async () => {

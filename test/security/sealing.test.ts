@@ -139,13 +139,21 @@ describe('T52 records that are not what was written', () => {
     }
   });
 
-  it('T52 takes a record of a newer format for no session, and leaves it alone', async () => {
+  it('SE10 answers 503 for a record of a newer format, and keeps the cookie and the record', async () => {
     const browser = await world.loggedIn();
     const key = recordKey(browser);
     await redis.hset(key, 'f', '2');
     const before = await redis.hgetallBuffer(key);
-    await expectNoSession(browser);
+    const other = world.browser(1);
+    for (const { name, value } of browser.cookies()) other.setCookie(`${name}=${value}; Path=/`, { force: true });
+    for (const path of ['/api/orders/1', '/bff/session']) {
+      const answer = await other.fetch(path);
+      expect([path, answer.status, answer.setCookies]).toEqual([path, 503, []]);
+      expect(answer.json<{ code: string }>().code).toBe('BFF_STORE_UNAVAILABLE');
+    }
     expect(await redis.hgetallBuffer(key)).toEqual(before);
+    await redis.hset(key, 'f', '1');
+    expect((await other.fetch('/api/orders/1')).status).toBe(200);
   });
 
   it('T52 takes what is sealed with a removed key for no session, although the cookie is signed with a known one', async () => {

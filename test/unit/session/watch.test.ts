@@ -38,6 +38,8 @@ async function startWatching(handlers: Partial<WatchHandlers> = {}) {
     channel,
     keys,
     lifetimes,
+    owner: { issuer: 'https://id.example', clientId: 'app' },
+    log: { warn() {} },
     writer: 'test',
     nearCache: { entries: 10, maxAge: 0 },
   });

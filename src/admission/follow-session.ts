@@ -5,7 +5,11 @@ import { watchSession } from '../session/watch.ts';
 import type { Review } from './authorize.ts';
 
 /** What is kept of a session while a connection of it is open: no token, no claims. */
-export type FollowedSession = Pick<Session, 'id' | 'handle' | 'generation'>;
+export type FollowedSession = Pick<Session, 'id' | 'handle' | 'generation' | 'expiresAt'>;
+
+export function followed({ id, handle, generation, expiresAt }: Session): FollowedSession {
+  return { id, handle, generation, expiresAt };
+}
 
 /** Who decides again about a method and a request target; `undefined` where no rule could decide otherwise. */
 export type ReviewOf = (method: string, target: string) => Review | undefined;
@@ -24,14 +28,14 @@ export interface FollowOptions {
  */
 export function followSession(
   context: FrontendContext,
-  { id, handle, ...session }: FollowedSession,
+  session: FollowedSession,
   { name, review, onEnd }: FollowOptions,
 ): () => void {
   let { generation } = session;
   let isDue = false;
   const judge = async (again: Review) => {
     isDue = false;
-    const admission = await again(id).catch(() => undefined);
+    const admission = await again(session.id).catch(() => undefined);
     const { code, statusCode = 500 } = admission?.kind === 'refused' ? admission.problem : { code: '' };
     // Nothing was decided: an outage ends nothing, and the next look asks again.
     if (admission === undefined || (admission.kind === 'refused' && statusCode >= 500)) isDue = true;
@@ -41,7 +45,7 @@ export function followSession(
     stop();
     onEnd(reason);
   };
-  const stop = watchSession(context, handle, name, {
+  const stop = watchSession(context, session, name, {
     onEnd,
     ...(review === undefined
       ? {}

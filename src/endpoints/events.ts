@@ -37,7 +37,7 @@ export async function streamEvents(
   if (lastSeen !== undefined && `id: ${lastSeen}\n` !== idLine(handle, session)) send(response, 'claims_changed', {});
 
   const announce = createAnnouncer(context.sessions.lifetimes, response);
-  const stop = watchSession(context, handle, name, {
+  const stop = watchSession(context, session, name, {
     onEnd(reason) {
       if (reason !== undefined) send(response, 'ended', { reason });
       response.end();

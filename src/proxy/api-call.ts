@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Admitted, type Caller, type Review, refusalOf } from '../admission/authorize.ts';
 import { watchToken } from '../admission/bearer-caller.ts';
 import { type Challenge, isStepUp, readChallenge } from '../admission/challenge.ts';
-import { followSession, type ReviewOf } from '../admission/follow-session.ts';
+import { followed, followSession, type ReviewOf } from '../admission/follow-session.ts';
 import { answerStepUp } from '../admission/step-up.ts';
 import type { Api } from '../config/config.ts';
 import type { Exchanged } from '../exchange/exchange.ts';
@@ -227,8 +227,8 @@ function bindToCaller(
   const onEnd = () => response.destroy();
   if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
   if (caller.kind !== 'session') return;
-  const { id, handle, generation } = caller.session;
-  response.once('close', followSession(context, { id, handle, generation }, { name: `api/${handle}`, review, onEnd }));
+  const session = followed(caller.session);
+  response.once('close', followSession(context, session, { name: `api/${session.handle}`, review, onEnd }));
 }
 
 /** A redirect to an address of the upstream would lead browsers nowhere, or past us (PX16). */

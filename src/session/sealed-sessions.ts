@@ -24,8 +24,11 @@ export interface SealedSessions {
   use(id: string): Promise<Session | undefined>;
   /** The same without noting that it was used: a check by a poll keeps nothing alive (SE8). */
   peek(id: string): Promise<Session | undefined>;
-  /** How a live session stands, without its id and without opening it: for connections that stay open. */
-  look(handle: string): Promise<SessionTimes | undefined>;
+  /**
+   * How a live session stands, without its id and without opening it: for connections that stay open. It ends no later
+   * than it did when it was opened (W12).
+   */
+  look(session: Pick<Session, 'handle' | 'expiresAt'>): Promise<SessionTimes | undefined>;
   acquire(session: Session, owner: string, leaseMs: number): Promise<AcquiredSession>;
   /** `endsAt`: the provider wants the session over by then (epoch seconds). */
   commit(session: Session, owner: string, tokens: string, identity: Identity, endsAt?: number): Promise<Committed>;
@@ -211,9 +214,11 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return session;
     },
     peek,
-    async look(handle) {
+    async look({ handle, expiresAt }) {
       const stored = await store.read(handle);
-      return isLive(stored) ? stored : undefined;
+      if (stored === undefined) return undefined;
+      const seen = { ...stored, expiresAt: Math.min(stored.expiresAt, expiresAt) };
+      return isLive(seen) ? seen : undefined;
     },
     async acquire(session, owner, leaseMs) {
       const answer = await store.acquire(session.handle, session.generation, owner, leaseMs);

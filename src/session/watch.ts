@@ -1,7 +1,7 @@
 import type { SessionTimes } from '../store/record.ts';
 import type { EndReason, SessionChannel } from './events.ts';
 import type { SealedSessions } from './sealed-sessions.ts';
-import { idleExpiresAt, type Lifetimes } from './session.ts';
+import { idleExpiresAt, type Lifetimes, type Session } from './session.ts';
 import type { Streams } from './streams.ts';
 
 /** Who looks after connections that outlive their request. */
@@ -33,7 +33,7 @@ const longestWarning = 60;
  */
 export function watchSession(
   { channel, sessions, streams }: Watchers,
-  handle: string,
+  watched: Pick<Session, 'handle' | 'expiresAt'>,
   name: string,
   handlers: WatchHandlers,
 ): () => void {
@@ -50,14 +50,14 @@ export function watchSession(
     stop();
     handlers.onEnd(reason);
   };
-  const stopListening = channel.listen(handle, (event) => {
+  const stopListening = channel.listen(watched.handle, (event) => {
     if (event.kind === 'ended') end(event.reason);
     else if (event.kind === 'claims_changed') handlers.onClaimsChanged?.();
   });
   const leave = streams.enter(name, () => end());
 
   const look = async () => {
-    const session = await sessions.look(handle).catch(() => 'unavailable' as const);
+    const session = await sessions.look(watched).catch(() => 'unavailable' as const);
     if (isOver) return;
     if (session === undefined) return end('expired');
     const seen = session === 'unavailable' ? undefined : session;

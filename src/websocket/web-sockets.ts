@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { type Admitted, refusalOf } from '../admission/authorize.ts';
 import { readChallenge } from '../admission/challenge.ts';
-import type { ReviewOf } from '../admission/follow-session.ts';
+import { followed, type ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
@@ -161,7 +161,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       attach({
         browser: accepted,
         upstream: dialled.socket,
-        session: session && { id: session.id, handle: session.handle, generation: session.generation },
+        session: session && followed(session),
         tokenEnd: end === undefined ? undefined : sinceMs + (end - now) * 1000,
         target: raw.url ?? '',
         facts: { reqId: request.id, ...request.loggedCaller },

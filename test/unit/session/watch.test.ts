@@ -51,7 +51,7 @@ async function startWatching(handlers: Partial<WatchHandlers> = {}) {
   let looks = 0;
   let news = 0;
   const watch = () =>
-    watchSession({ channel, sessions, streams }, session.handle, 'x', {
+    watchSession({ channel, sessions, streams }, session, 'x', {
       onEnd: (reason) => ends.push(reason),
       onLook: () => looks++,
       onClaimsChanged: () => news++,

@@ -41,6 +41,8 @@ export interface FleetOptions {
   redis?: RedisServer;
   /** Where browsers are told to go; the first replica unless a balancer stands in front. */
   publicPort?: number;
+  /** Where the release lies that a replica runs; this one unless given. */
+  folderOf?: (replica: number) => string | undefined;
   /** How long `block()` blocks. */
   blockMs?: number;
 }
@@ -96,20 +98,21 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   const blocker = `process.on("SIGWINCH",()=>Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,${blockMs}))`;
   const cleanups: (() => unknown)[] = [];
   const outputs: Started[] = [];
-  const startReplica = async (port: number, opsPort: number): Promise<Replica> => {
+  const startReplica = async (port: number, opsPort: number, folder?: string): Promise<Replica> => {
     const proxy = await startFaultProxy(redis.port);
     const config = await writeConfig(configFor(port, opsPort, proxy.redisUrl));
     cleanups.push(proxy.stop, config.remove);
     let started: Started;
     const start = async () => {
-      started = startProcess(process.execPath, [
+      const flags = [
         '--import',
         `data:text/javascript,${encodeURIComponent(blocker)}`,
         'scripts/cloakroom.cjs',
         'start',
         '--config',
         config.file,
-      ]);
+      ];
+      started = startProcess(process.execPath, flags, {}, folder);
       outputs.push(started);
       const { child } = started;
       const killAtExit = () => child.kill('SIGKILL');
@@ -144,7 +147,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   };
   const starts = await Promise.allSettled(
     Array.from({ length: count }, (_, index) =>
-      startReplica(ports[2 * index] as number, ports[2 * index + 1] as number),
+      startReplica(ports[2 * index] as number, ports[2 * index + 1] as number, options.folderOf?.(index)),
     ),
   );
   const replicas = starts.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));

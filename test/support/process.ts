@@ -21,10 +21,15 @@ export interface Started {
   kill(): Promise<void>;
 }
 
-/** Starts a program in the project's folder. */
-export function startProcess(command: string, args: string[], env: Record<string, string> = {}): Started {
+/** Starts a program in the project's folder, or in that of another release. */
+export function startProcess(
+  command: string,
+  args: string[],
+  env: Record<string, string> = {},
+  folder: string = root,
+): Started {
   const child = spawn(command, args, {
-    cwd: root,
+    cwd: folder,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true, // a group of its own, so that `kill` ends npm's children too

@@ -51,7 +51,7 @@ export interface Admitted {
   token?: AttachedToken;
 }
 
-export type Admission = Admitted | { kind: 'refused'; problem: Problem; clearCookie?: true };
+export type Admission = Admitted | { kind: 'refused'; problem: Problem };
 
 /** A promise only where something has to be waited for: most calls need none. */
 export type Authorize = (call: Call) => Admission | Promise<Admission>;
@@ -70,13 +70,7 @@ export function buildAuthorize(context: FrontendContext, api: Api): Authorize {
     const ticket = readTicket(call.headers.cookie, frontend.cookieName, signer);
     // Only who has no session cookie at all is a guest: a session that is lost or unreadable never becomes one (DT8).
     const isGuest = ticket.kind === 'none' && takesGuests(api, rules);
-    if (ticket.kind !== 'valid' && !isGuest) {
-      return {
-        kind: 'refused',
-        problem: problem(SessionRequired),
-        ...(ticket.kind === 'ambiguous' ? { clearCookie: true } : {}),
-      };
-    }
+    if (ticket.kind !== 'valid' && !isGuest) return { kind: 'refused', problem: problem(SessionRequired) };
     // Guests too: the application's token must not be lent to another site's pages.
     const csrf = refuseForgery(context, api, call);
     if (csrf !== undefined) return { kind: 'refused', problem: csrf };

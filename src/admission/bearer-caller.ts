@@ -3,6 +3,7 @@ import type { BearerIdentity } from '../bearer/claims.ts';
 import type { Api, RequireConfig } from '../config/config.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { cookieValues } from '../http/cookies.ts';
 import {
   BearerBound,
   BearerInvalid,
@@ -16,7 +17,6 @@ import {
   type ProblemType,
   problem,
 } from '../problems/errors.ts';
-import { cookieValues } from '../session/ticket.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
 import { evaluatePolicy } from './policy.ts';
 import { buildChallenge } from './step-up.ts';
@@ -123,7 +123,7 @@ function readBearer({ rawHeaders, headers, query }: Presented, cookieName: strin
   }
   const [line] = lines;
   if (line === undefined) return undefined;
-  if (cookieValues(headers.cookie ?? '', cookieName).length > 0) return refused(CredentialsAmbiguous);
+  if (cookieValues(headers.cookie, cookieName).length > 0) return refused(CredentialsAmbiguous);
   if (lines.length > 1) return refused(BearerMalformed);
   if (!/^bearer( |$)/i.test(line)) return refused(BearerRequired);
   // b64token (RFC 6750 §2.1); the scheme has no case (RFC 9110 §11.1).

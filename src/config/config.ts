@@ -1,5 +1,6 @@
 import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
+import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
 import { checkRedis } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
@@ -162,6 +163,9 @@ function buildFrontend(
       message: 'must have a plain path, without escapes or empty segments',
     });
   }
+  const cookieName = input.cookie.name;
+  const nameFault = cookieName === undefined ? undefined : cookieNameFault(cookieName, isSecure);
+  if (nameFault !== undefined) problems.push({ path: [...path, 'cookie', 'name'], message: nameFault });
   checkApis(input.apis, [...path, 'apis'], problems, input.forwardAuth !== undefined);
   checkStrength(server, input.apis, [...path, 'apis'], problems);
   checkBearer(input, path, problems);
@@ -175,7 +179,7 @@ function buildFrontend(
     isSecure,
     authorizationServer: server,
     loginResources: [...new Set([...server.resources, ...userResources(input.apis)])],
-    cookieName: cookieName(name, input.cookie.name, isSecure, [...path, 'cookie', 'name'], problems),
+    cookieName: cookieName ?? defaultCookieName({ name, publicUrl, basePath }),
     sameSite: input.cookie.sameSite,
     apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
     ...(input.forwardAuth === undefined ? {} : { forwardAuth: input.forwardAuth }),
@@ -197,31 +201,6 @@ function checkClientAuthentication(
   }
 }
 
-/** `__Host-` is what keeps subdomains and plain http from planting a cookie (CK2, CK12). */
-function cookieName(
-  frontend: string,
-  configured: string | undefined,
-  isSecure: boolean,
-  path: PropertyKey[],
-  problems: CrossProblem[],
-): string {
-  const suffix = frontend === 'default' ? '' : `-${frontend}`;
-  const name = configured ?? `${isSecure ? '__Host-' : ''}cloakroom${suffix}`;
-  if (isSecure && !name.startsWith('__Host-')) {
-    problems.push({
-      path,
-      message: `must begin with __Host- (exactly so) on https: write __Host-${name.replace(/^__\w+-/i, '')}`,
-    });
-  }
-  if (!isSecure && /^__(host|secure)-/i.test(name)) {
-    problems.push({
-      path,
-      message: 'has a prefix that browsers refuse on plain http: leave it out, or use an https publicUrl',
-    });
-  }
-  return name;
-}
-
 function checkFrontendsApart(
   frontends: Frontend[],
   named: NamedFrontend[],
@@ -237,14 +216,19 @@ function checkFrontendsApart(
           `frontends ${frontend.name} and ${other.name} share the client ${one.clientId}: a back-channel logout reaches only one of them. Register a client for each`,
         );
       }
-      if (frontend.host !== other.host) continue;
-      if (isWithin(`${frontend.basePath}/x`, other.basePath) || isWithin(`${other.basePath}/x`, frontend.basePath)) {
+      const isWithinOther =
+        isWithin(`${frontend.basePath}/x`, other.basePath) || isWithin(`${other.basePath}/x`, frontend.basePath);
+      if (frontend.host === other.host && isWithinOther) {
         problems.push({
           path,
           message: `overlaps the publicUrl of ${other.name}: give each frontend a host or path of its own`,
         });
       }
-      if (frontend.cookieName === other.cookieName) {
+      // A cookie knows no port (RFC 6265 §8.5).
+      if (
+        new URL(frontend.origin).hostname === new URL(other.origin).hostname &&
+        frontend.cookieName === other.cookieName
+      ) {
         problems.push({
           path: [...(named[index]?.path ?? []), 'cookie', 'name'],
           message: `is also the cookie of ${other.name} on the same host: choose another`,

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { buildStepUpUrl } from '../frontend/step-up-link.ts';
+import { cookieValues } from '../http/cookies.ts';
 import type { Problem } from '../problems/errors.ts';
 import { transactionCookieAttributes } from './login.ts';
 import type { LoginTransaction } from './transaction.ts';
@@ -33,7 +34,7 @@ export function offerRestart(
 ): Problem {
   const name = restartCookieName(context.frontend.cookieName);
   const attributes = transactionCookieAttributes(context);
-  if (request.cookies[name] === undefined) {
+  if (cookieValues(request.headers.cookie, name).length === 0) {
     reply.setCookie(name, '1', { ...attributes, maxAge: restartGuardSeconds });
     const loginUrl = isStepUp === true ? `${buildStepUpUrl(context, asked)}&` : `${context.loginPath}?`;
     request.restartUrl = `${loginUrl}return_to=${encodeURIComponent(returnTo)}`;

@@ -52,7 +52,10 @@ export interface PendingTransaction {
   transaction: LoginTransaction;
 }
 
-/** What a browser's login cookies are: those that are live, oldest first, and those to clear. */
+/**
+ * What a browser's login cookies are: those that are live, oldest first, and those to clear. What can't be opened may be
+ * another server's on this host: it is neither, and runs out by itself (W7).
+ */
 export function sortTransactions(
   cookies: Record<string, string | undefined>,
   prefix: string,
@@ -64,7 +67,8 @@ export function sortTransactions(
   for (const [name, value] of Object.entries(cookies)) {
     if (!name.startsWith(prefix) || value === undefined) continue;
     const transaction = openTransaction(keys, name, value);
-    if (transaction === undefined || transaction.createdAt + transactionLifeMs < nowMs) dead.push(name);
+    if (transaction === undefined) continue;
+    if (transaction.createdAt + transactionLifeMs < nowMs) dead.push(name);
     else live.push({ name, value, transaction });
   }
   live.sort((a, b) => a.transaction.createdAt - b.transaction.createdAt);

@@ -6,14 +6,21 @@ import { isPrefetch } from '../http/request-source.ts';
 import { buildEndSessionUrl } from '../oidc/logout.ts';
 import { CsrfRejected, LogoutSidInvalid, problem } from '../problems/errors.ts';
 import type { Session } from '../session/session.ts';
+import { readTicket } from '../session/ticket.ts';
 import { tokensOf } from '../tokens/token-set.ts';
 
-/** `POST /bff/logout`: ends the session and says where to log out at the authorization server too. */
+/**
+ * `POST /bff/logout`: ends the session and says where to log out at the authorization server too. The one way out of a
+ * session cookie that we can't read, which nothing else clears (W7).
+ */
 export async function logout(
   context: FrontendContext,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<{ endSessionUrl: string | null }> {
+  const { frontend, signer } = context;
+  const { kind } = readTicket(request.headers.cookie, frontend.cookieName, signer);
+  if (kind === 'forged' || kind === 'ambiguous') reply.clearCookie(frontend.cookieName);
   return { endSessionUrl: (await endSession(context, request, reply)) ?? null };
 }
 
@@ -50,11 +57,9 @@ async function endSession(
 ): Promise<string | undefined> {
   const { frontend, server, coordinator, metrics } = context;
   const { current } = request.session;
-  if (current === undefined) {
-    // A link on another site comes without the Strict cookie: an answer that cleared it would log the user out (T62).
-    if (request.cookies[frontend.cookieName] !== undefined) reply.clearCookie(frontend.cookieName);
-    return undefined;
-  }
+  // The session plugin clears the cookie of a session that is over, if the cookie came along. A link on another site
+  // comes without it: an answer that cleared it anyway would log the user out (T62).
+  if (current === undefined) return undefined;
   await context.sessions.end(current.handle, 'logout');
   await request.session.destroy();
   reply.clearCookie(frontend.cookieName);

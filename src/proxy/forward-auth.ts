@@ -14,7 +14,7 @@ import {
   problem,
   RouteUnknown,
 } from '../problems/errors.ts';
-import { allMethods, clearedCookie, loggable } from './plugin.ts';
+import { allMethods, loggable } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';
 
@@ -37,7 +37,6 @@ export async function forwardAuthPlugin(
   { context, forwardAuth }: { context: FrontendContext; forwardAuth: ForwardAuthConfig },
 ): Promise<void> {
   const { frontend } = context;
-  const { cookieName, isSecure, sameSite } = frontend;
   const ownPath = `${frontend.basePath}${endpoint}`;
   const isTrusted = buildPeerCheck(context.config.trustedProxies);
   const { keys } = context.config.session;
@@ -72,7 +71,6 @@ export async function forwardAuthPlugin(
     const path = pathBelow(gate.prefix, target);
     const admission = await gate.authorize({ method, path, query: queryOf(target), headers, rawHeaders, log });
     if (admission.kind === 'refused') {
-      if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
       const { statusCode, scheme, loginUrl = context.loginPath } = admission.problem;
       // nginx reads headers of this answer only: what the problem’s body tells the others.
       if (statusCode === 401 && scheme === undefined) reply.header('x-login-url', loginUrl);

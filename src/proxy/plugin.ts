@@ -30,7 +30,6 @@ export async function proxyPlugin(
   { context, api }: { context: FrontendContext; api: Api },
 ): Promise<void> {
   const { frontend } = context;
-  const { cookieName, isSecure, sameSite } = frontend;
   const prefix = `${frontend.basePath}${api.path}`;
   const labels = { frontend: frontend.name, api: api.name };
   const upstream = createUpstream(api, { labels, metrics: context.metrics, log: context.log });
@@ -64,11 +63,8 @@ export async function proxyPlugin(
     if (isHandshake) webSockets?.check(request, reply);
     return authorize(isHandshake ? { ...call, isForgeryRuledOut: true } : call);
   };
-  const note = (request: FastifyRequest, reply: FastifyReply, admission: Admission) => {
-    if (admission.kind === 'refused') {
-      if (admission.clearCookie === true) reply.header('set-cookie', clearedCookie(cookieName, isSecure, sameSite));
-      throw admission.problem;
-    }
+  const note = (request: FastifyRequest, admission: Admission) => {
+    if (admission.kind === 'refused') throw admission.problem;
     request.admitted = admission;
     request.loggedCaller = loggable(admission.caller);
   };
@@ -76,10 +72,10 @@ export async function proxyPlugin(
     try {
       const admission = decide(request, reply);
       if (admission instanceof Promise) {
-        admission.then((answer) => note(request, reply, answer)).then(() => done(), done);
+        admission.then((answer) => note(request, answer)).then(() => done(), done);
         return;
       }
-      note(request, reply, admission);
+      note(request, admission);
     } catch (error) {
       done(error as Error);
       return;
@@ -114,9 +110,4 @@ export function loggable(caller: Caller): { caller: string; issuer?: string; sub
   if (caller.kind !== 'bearer') return { caller: caller.kind };
   const { issuer, handle, isClient } = caller.identity;
   return { caller: isClient ? 'bearer-client' : 'bearer', issuer, subject: handle.slice(0, 12) };
-}
-
-/** The API scope has no cookie plugin: a session that is known to be over is cleared with the attributes it was set with. */
-export function clearedCookie(name: string, isSecure: boolean, sameSite: 'strict' | 'lax'): string {
-  return `${name}=; Max-Age=0; Path=/; HttpOnly${isSecure ? '; Secure' : ''}; SameSite=${sameSite === 'strict' ? 'Strict' : 'Lax'}`;
 }

@@ -2,6 +2,7 @@ import fastifyCookie, { type Signer } from '@fastify/cookie';
 import fastifySession from '@fastify/session';
 import fastifyPlugin from 'fastify-plugin';
 import { hashId } from '../crypto/keys.ts';
+import { parseCookies } from '../http/cookies.ts';
 import type { SealedSessions } from './sealed-sessions.ts';
 import type { Session } from './session.ts';
 import { readTicket } from './ticket.ts';
@@ -32,6 +33,8 @@ export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
     // parseOptions are merged into every set and clear: without `secure` a browser keeps a __Host- cookie that the
     // session plugin tries to clear.
     await scope.register(fastifyCookie, { parseOptions: attributes });
+    // What fills `request.cookies`. Its own reader decodes, and lets the first of two cookies win (W2, T43).
+    scope.parseCookie = parseCookies as typeof scope.parseCookie;
 
     // Between cookie and session, because the session plugin can't be told otherwise:
     scope.addHook('onRequest', async (request, reply) => {
@@ -40,19 +43,16 @@ export const sessionPlugin = fastifyPlugin<SessionPluginOptions>(
       Object.defineProperty(request, 'protocol', { value: isSecure ? 'https' : 'http' });
 
       const ticket = readTicket(request.headers.cookie, cookieName, signer);
-      if (ticket.kind === 'valid' && ticket.isOldKey) {
+      // The plugin clears the cookie of whatever it finds no session for. What we can't read may be another server's,
+      // on this host under the same name, or the genuine one beside a planted one: it is left alone (W7, T43). So is
+      // the cookie of a session that a login just replaced: that login has set another, and this answer may arrive
+      // after it: two tabs that log in at once would end up without any (SE13).
+      if (ticket.kind !== 'valid' || sessions.wasReplaced(ticket.sessionId)) delete request.cookies[cookieName];
+      else if (ticket.isOldKey) {
         // Signed with a key that is being rotated out: the plugin would restore the session and then clear the cookie.
         const value = signer.sign(ticket.sessionId);
         request.cookies[cookieName] = value;
         reply.setCookie(cookieName, value, attributes);
-      } else if (ticket.kind === 'ambiguous' || ticket.kind === 'forged') {
-        // "First one wins" would let a planted cookie decide (T43).
-        delete request.cookies[cookieName];
-        reply.clearCookie(cookieName, attributes);
-      } else if (ticket.kind === 'valid' && sessions.wasReplaced(ticket.sessionId)) {
-        // The plugin clears the cookie of a session that is over. The login that replaced this one has set another,
-        // and this answer may arrive after it: two tabs that log in at once would end up without any (SE13).
-        delete request.cookies[cookieName];
       }
     });
 

@@ -1,12 +1,13 @@
 import { Signer } from '@fastify/cookie';
 import { LRUCache } from 'lru-cache';
+import { cookieValues } from '../http/cookies.ts';
 
 /** What the browser's Cookie header says about a session, before any store is asked. */
 export type Ticket =
   | { kind: 'none' }
   /** Two cookies of the name: someone planted one, and order decides nothing (CK8, T43). */
   | { kind: 'ambiguous' }
-  /** Unsigned, forged, or signed with a key that was removed. */
+  /** Unsigned, forged, signed with a key that was removed, or somebody else's: another server's on this host (W7). */
   | { kind: 'forged' }
   | { kind: 'valid'; sessionId: string; value: string; isOldKey: boolean };
 
@@ -31,43 +32,19 @@ export function createSigner(keys: Buffer[], remembered: number): Signer {
 
 /**
  * Reads and verifies the session cookie without any write: an API call can't put an old session back (S1).
- * The name is compared exactly, so `__host-…` variants of other subdomains are other cookies (T44).
+ * The name is compared exactly, so `__host-…` variants of other subdomains are other cookies (T44). Nothing is decoded:
+ * a ticket has one spelling.
  */
 export function readTicket(cookieHeader: string | undefined, cookieName: string, signer: Signer): Ticket {
-  if (cookieHeader === undefined) return { kind: 'none' };
   const values = cookieValues(cookieHeader, cookieName);
   const [value] = values;
   if (value === undefined) return { kind: 'none' };
   if (values.length > 1) return { kind: 'ambiguous' };
-  const decoded = decode(value);
-  if (decoded === undefined) return { kind: 'forged' };
-  const { valid, renew, value: sessionId } = signer.unsign(decoded);
+  const { valid, renew, value: sessionId } = signer.unsign(value);
   return valid && sessionId !== null && sessionIdForm.test(sessionId)
-    ? { kind: 'valid', sessionId, value: decoded, isOldKey: renew }
+    ? { kind: 'valid', sessionId, value, isOldKey: renew }
     : { kind: 'forged' };
 }
 
 /** 24 random bytes in base64url, as @fastify/session makes them. */
 const sessionIdForm = /^[A-Za-z0-9_-]{32}$/;
-
-/** All values of cookies with exactly this name. */
-export function cookieValues(cookieHeader: string, cookieName: string): string[] {
-  const values: string[] = [];
-  const start = `${cookieName}=`;
-  for (let at = cookieHeader.indexOf(start); at !== -1; at = cookieHeader.indexOf(start, at + start.length)) {
-    const before = cookieHeader.slice(0, at).trimEnd();
-    if (before !== '' && !before.endsWith(';')) continue;
-    const end = cookieHeader.indexOf(';', at);
-    values.push(cookieHeader.slice(at + start.length, end === -1 ? undefined : end).trim());
-  }
-  return values;
-}
-
-function decode(value: string): string | undefined {
-  if (!value.includes('%')) return value;
-  try {
-    return decodeURIComponent(value);
-  } catch {
-    return undefined;
-  }
-}

@@ -80,6 +80,8 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   if (options.nearCache === false) data.session.nearCache = { enabled: false };
   Object.assign(data, { limits: { loginsPerMinute: 10_000 }, log: { level: 'trace' } });
   options.config?.(data);
+  // A test that writes a `Cookie` header by hand knows its name. The default has the port in it.
+  if (data.publicUrl === origin) data.cookie ??= { name: 'cloakroom' };
   const parsed = parseConfig('world.yaml', stringify(data), {});
   if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
 

@@ -158,7 +158,8 @@ const frontendShape = {
         .regex(/^[A-Za-z0-9_-]{1,64}$/, 'may only have letters, digits, - and _')
         .optional()
         .meta({
-          description: 'Name of the session cookie. Default `__Host-cloakroom`, or `cloakroom` on plain-http loopback.',
+          description:
+            'Name of the session cookie. Default `__Host-cloakroom`, on plain-http loopback `cloakroom`; then `-` and the name of one of several `frontends`, `_` and a port that is not the default, and the path, `__` for each `/`: `__Host-cloakroom-shop_8443__app`. No two Cloakrooms on a host may have one name: a cookie belongs to all ports.',
         }),
       sameSite: z
         .enum(['strict', 'lax'])

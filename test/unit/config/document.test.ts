@@ -141,7 +141,7 @@ describe('what is completed', () => {
       isSecure: true,
     });
     expect(configOf((data) => Object.assign(data, { publicUrl: 'http://localhost:8080' })).frontends[0]).toMatchObject({
-      cookieName: 'cloakroom',
+      cookieName: 'cloakroom_8080',
       isSecure: false,
       host: 'localhost:8080',
     });

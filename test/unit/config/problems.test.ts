@@ -38,8 +38,8 @@ describe('problems', () => {
       };
     });
     expect(config.frontends.map(({ cookieName }) => cookieName)).toEqual([
-      '__Host-cloakroom-shop',
-      '__Host-cloakroom-admin',
+      '__Host-cloakroom-shop__shop',
+      '__Host-cloakroom-admin__admin',
       '__Host-cloakroom-other',
     ]);
   });

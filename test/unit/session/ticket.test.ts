@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Signer } from '@fastify/cookie';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { cookieValues, readTicket } from '../../../src/session/ticket.ts';
+import { readTicket } from '../../../src/session/ticket.ts';
 
 const key = (): string => randomBytes(32).toString('latin1');
 const [current, previous, removed] = [key(), key(), key()];
@@ -12,7 +12,7 @@ const ticket = signer.sign(id);
 const read = (header: string | undefined) => readTicket(header, '__Host-c', signer);
 
 describe('the session cookie in a Cookie header', () => {
-  it('is found wherever it stands, raw or percent-encoded', () => {
+  it('is found wherever it stands', () => {
     const valid = { kind: 'valid', sessionId: id, value: ticket, isOldKey: false };
     for (const header of [
       `__Host-c=${ticket}`,
@@ -21,7 +21,7 @@ describe('the session cookie in a Cookie header', () => {
       `  __Host-c=${ticket}  `,
       `x__Host-c=planted; __Host-c=${ticket}`,
       `a=__Host-c=planted; __Host-c=${ticket}`,
-      `__Host-c=${encodeURIComponent(ticket)}`,
+      ` __Host-c\t= ${ticket}\t`,
     ])
       expect(read(header), header).toEqual(valid);
   });
@@ -36,7 +36,7 @@ describe('the session cookie in a Cookie header', () => {
   });
 
   it('T44 has exactly its name', () => {
-    for (const name of ['__host-c', '__HOST-c', '__Host-C', '__Host-c ', '__Host-cc', 'x__Host-c', ' __Host-c\t'])
+    for (const name of ['__host-c', '__HOST-c', '__Host-C', '__Host-c\xa0', '\xa0__Host-c', '__Host-cc', 'x__Host-c'])
       expect(read(`${name}=${ticket}`).kind, name).toBe('none');
     expect(read(undefined)).toEqual({ kind: 'none' });
     expect(read('')).toEqual({ kind: 'none' });
@@ -60,7 +60,12 @@ describe('the session cookie in a Cookie header', () => {
       `${'a'.repeat(31)}/`,
       `${'a'.repeat(31)}\n`,
     ])
-      expect(read(`__Host-c=${encodeURIComponent(signer.sign(value))}`), value).toEqual({ kind: 'forged' });
+      expect(read(`__Host-c=${signer.sign(value)}`), value).toEqual({ kind: 'forged' });
+  });
+
+  it('W2 has one spelling', () => {
+    for (const value of [`%${ticket.charCodeAt(0).toString(16)}${ticket.slice(1)}`, `"${ticket}"`, `${ticket}\xa0`])
+      expect(read(`__Host-c=${value}`), value).toEqual({ kind: 'forged' });
   });
 
   it('T42 never throws and never accepts what was not signed', () => {
@@ -75,17 +80,6 @@ describe('the session cookie in a Cookie header', () => {
         const changed = `${ticket.slice(0, at)}${character}${ticket.slice(at + 1)}`;
         fc.pre(changed !== ticket);
         expect(read(`__Host-c=${changed}`).kind).not.toBe('valid');
-      }),
-    );
-  });
-
-  it('finds every cookie of a name as a plain parser does', () => {
-    const name = fc.constantFrom('c', 'cc', 'C', '_c', 'c_');
-    const value = fc.stringMatching(/^[a-c=]{0,5}$/);
-    fc.assert(
-      fc.property(fc.array(fc.tuple(name, value)), fc.constantFrom('; ', ';', ' ; '), (pairs, between) => {
-        const header = pairs.map(([each, text]) => `${each}=${text}`).join(between);
-        expect(cookieValues(header, 'c')).toEqual(pairs.filter(([each]) => each === 'c').map(([, text]) => text));
       }),
     );
   });

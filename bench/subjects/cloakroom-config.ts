@@ -21,6 +21,7 @@ export function buildConfig(stage: Stage, mode: Mode, port: number): Record<stri
   return {
     publicUrl: `http://localhost:${port}`,
     listen: { host: '127.0.0.1', port },
+    cookie: { name: 'cloakroom' }, // of one length whatever the port: the same bytes arrive everywhere
     ops: { host: '127.0.0.1', port: 0 },
     ...(workers === undefined ? {} : { workers }),
     authorizationServer: {

@@ -54,11 +54,13 @@ describe.each(['host', 'path'] as const)('two frontends, apart by %s', (apart) =
   it('gives each its own cookie, and the cookie of one means nothing to the other', async () => {
     const shop = shopBrowser();
     await shop.login(`${shopPath}/`);
-    expect(shop.cookies().map(({ name }) => name)).toEqual(['cloakroom-shop']);
-    const stolen = shop.cookie('cloakroom-shop')?.value;
+    const nameOf = (frontend: string) =>
+      `cloakroom-${frontend}_${all.world.port}${apart === 'path' ? `__${frontend}` : ''}`;
+    expect(shop.cookies().map(({ name }) => name)).toEqual([nameOf('shop')]);
+    const stolen = shop.cookie(nameOf('shop'))?.value;
 
     const office = officeBrowser();
-    for (const name of ['cloakroom-shop', 'cloakroom-office']) {
+    for (const name of [nameOf('shop'), nameOf('office')]) {
       office.setCookie(`${name}=${stolen}; Path=/`, { force: true });
       expect(await isLoggedIn(office, `${officePath}/bff/session`)).toBe(false);
       expect((await office.fetch(`${officePath}/api/staff/1`, csrf)).status).toBe(401);

@@ -6,6 +6,7 @@ import type { Config } from './config/config.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
+import { buildReadClientAddress } from './http/client-address.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
@@ -68,7 +69,8 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   };
   const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));
 
-  registerRequestGuard(server, new Set(config.frontends.map(({ host }) => host)), isDraining);
+  const hosts = new Set(config.frontends.map(({ host }) => host));
+  registerRequestGuard(server, hosts, isDraining, buildReadClientAddress(config.trustedProxies));
   registerRequestLog(server, metrics, config.log.requests);
   server.setErrorHandler(buildErrorHandler({ isSecure: contexts.every(({ frontend }) => frontend.isSecure), metrics }));
   server.setNotFoundHandler(async () => {
@@ -143,7 +145,6 @@ function createServer(config: Config, logStream: DestinationStream | undefined):
   const server = fastify({
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
     logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
-    trustProxy: config.trustedProxies.length === 0 ? false : config.trustedProxies,
     childLoggerFactory: createRequestLogger,
     genReqId: (request) => acceptRequestId(request) ?? newRequestId(),
     // Absolute-form targets: the authority replaces Host, and then nothing more is different about them (PX10).

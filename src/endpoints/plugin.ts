@@ -1,6 +1,7 @@
 import fastifyRateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
+import { limitedAs } from '../http/client-address.ts';
 import { csrfFault } from '../http/request-source.ts';
 import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../problems/errors.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
@@ -40,6 +41,7 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
     global: false,
     max: config.limits.loginsPerMinute,
     timeWindow: 60_000,
+    keyGenerator: ({ clientAddress }) => limitedAs(clientAddress),
     errorResponseBuilder: (_request, { ttl }) => problem(RateLimited, { retryAfterSeconds: ttl / 1000 }),
   });
   await scope.register(sessionPlugin, { cookieName, isSecure, sameSite, signer, sessions });

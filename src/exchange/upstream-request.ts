@@ -7,8 +7,8 @@ export interface Arrived {
   /** Names and values in turn. */
   rawHeaders: string[];
   via: string | undefined;
-  /** Of the browser. */
-  ip: string;
+  /** Of the browser, without a port. */
+  clientAddress: string;
   id: string;
   hasBody: boolean;
 }
@@ -20,12 +20,12 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
   const idTokenHeader = api.idTokenHeader ?? 'id-token';
   const ownVia = `1.1 ${pseudonym}`;
   return (
-    { rawHeaders, via, ip, id, hasBody }: Arrived,
+    { rawHeaders, via, clientAddress, id, hasBody }: Arrived,
     token: Pick<AttachedToken, 'accessToken' | 'idToken'> | undefined,
   ): string[] => {
     const replaced = [
       'x-forwarded-for',
-      ip,
+      clientAddress,
       'x-forwarded-host',
       frontend.host,
       'x-forwarded-proto',

@@ -131,7 +131,7 @@ export function describeForwarding(
     {
       rawHeaders: names.flatMap((name) => [name, fromBrowser(name)]),
       via: undefined,
-      ip: '<the browser’s address>',
+      clientAddress: '<the browser’s address>',
       id: '<the request’s id>',
       hasBody,
     },

@@ -9,6 +9,7 @@ import {
   problem,
   WebSocketRefused,
 } from '../problems/errors.ts';
+import type { ReadClientAddress } from './client-address.ts';
 import { targetFault } from './request-path.ts';
 import { handshakeSocket } from './upgrade.ts';
 
@@ -16,8 +17,22 @@ import { handshakeSocket } from './upgrade.ts';
 const mostHeaderLines = 100;
 
 /** Refuses, before anything else looks at it, every request that two parties could read in two ways. */
-export function registerRequestGuard(server: FastifyInstance, hosts: Set<string>, isDraining: () => boolean): void {
+export function registerRequestGuard(
+  server: FastifyInstance,
+  hosts: Set<string>,
+  isDraining: () => boolean,
+  readClientAddress: ReadClientAddress,
+): void {
+  server.decorateRequest('clientAddress', '');
   server.addHook('onRequest', (request, reply, done) => {
+    const address = readClientAddress(request.raw);
+    if (address === undefined) {
+      // Sent and reset at once: nobody is there to be answered, and without an address no header for an API can be built.
+      reply.hijack();
+      request.raw.socket.destroy();
+      return;
+    }
+    request.clientAddress = address;
     reply.header('x-request-id', request.id);
     if (isDraining()) reply.header('connection', 'close');
     const { rawHeaders, headers, url = '' } = request.raw;

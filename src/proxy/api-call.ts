@@ -200,8 +200,8 @@ class ApiCall implements ForwardOptions {
   }
 }
 
-function arrivedOf({ raw, ip, id }: FastifyRequest, hasBody: boolean): Arrived {
-  return { rawHeaders: raw.rawHeaders, via: raw.headers.via, ip, id, hasBody };
+function arrivedOf({ raw, clientAddress, id }: FastifyRequest, hasBody: boolean): Arrived {
+  return { rawHeaders: raw.rawHeaders, via: raw.headers.via, clientAddress, id, hasBody };
 }
 
 function isWithBody({ headers }: IncomingMessage): boolean {

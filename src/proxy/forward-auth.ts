@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIPv6 } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { buildAuthorize } from '../admission/authorize.ts';
 import type { Api, ForwardAuthConfig, Frontend } from '../config/config.ts';
 import { isServerKey } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { buildRangeCheck, peerAddress } from '../http/client-address.ts';
 import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import {
   ForwardAuthDenied,
@@ -38,7 +38,7 @@ export async function forwardAuthPlugin(
 ): Promise<void> {
   const { frontend } = context;
   const ownPath = `${frontend.basePath}${endpoint}`;
-  const isTrusted = buildPeerCheck(context.config.trustedProxies);
+  const isTrusted = buildRangeCheck(context.config.trustedProxies);
   const { keys } = context.config.session;
   // The proxy’s configuration is no place for what opens every session.
   if (keys.some((serverKey) => isServerKey(serverKey, forwardAuth.key.reveal())))
@@ -54,8 +54,10 @@ export async function forwardAuthPlugin(
   scope.addContentTypeParser('*', (_request, _payload, done) => done(null));
 
   async function refuseStrangers({ raw, log }: FastifyRequest): Promise<void> {
-    const address = raw.socket.remoteAddress;
-    const reason = !isTrusted(address) ? 'address' : !hasKey(raw, ownPath, forwardAuth) ? 'key' : undefined;
+    // The connection itself counts here, never `X-Forwarded-For`.
+    const address = peerAddress(raw.socket);
+    const reason =
+      address === undefined || !isTrusted(address) ? 'address' : !hasKey(raw, ownPath, forwardAuth) ? 'key' : undefined;
     if (reason === undefined) return;
     log.warn({ frontend: frontend.name, reason, address, audit: 'forward_auth_refused' }, 'request refused');
     throw problem(RouteUnknown); // as where it is off: who has no business here learns nothing
@@ -113,18 +115,6 @@ export function buildForwardAuthHosts(frontends: Frontend[]): (host: string, tar
     const frontend = asked.get(host);
     return frontend !== undefined && isBelow(target, `${frontend.basePath}${endpoint}`) ? frontend.host : undefined;
   };
-}
-
-/** The connection itself counts here, never `X-Forwarded-For`. */
-function buildPeerCheck(ranges: string[]): (address: string | undefined) => boolean {
-  const trusted = new BlockList();
-  for (const range of ranges) {
-    const [address = '', bits] = range.split('/');
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-    if (bits === undefined) trusted.addAddress(address, family);
-    else trusted.addSubnet(address, Number(bits), family);
-  }
-  return (address) => address !== undefined && trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
 /** The key in its header, or for proxies that can add none in our own query; not in both, and not twice. */

@@ -1,0 +1,104 @@
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /**
+     * Whose request it is: the one address for limits, logs and upstreams. `request.ip` is Node's word for the
+     * connection, which may be another spelling of it, or nothing.
+     */
+    clientAddress: string;
+  }
+}
+
+// Addresses are compared, counted and passed on in one spelling (RFC 5952): without port, brackets and zone, IPv4 never
+// mapped into IPv6. Otherwise each spelling, and each port that a load balancer writes, would be a client of its own.
+
+/** No address is longer, with a zone, port, brackets and quotes. Characters. */
+const longestEntry = 100;
+
+/** IPv4 with or without a port; IPv6 in brackets, with or without a port; IPv6 alone. Each may be quoted (RFC 7239 §4). */
+const entry =
+  /^[ \t]*("?)(?:([\d.]+)(?::\d{1,5})?|\[([\da-f:.]+)(?:%[\w.~-]+)?\](?::\d{1,5})?|([\da-f:.]+)(?:%[\w.~-]+)?)\1[ \t]*$/i;
+
+/** One entry of `X-Forwarded-For`, however its proxy writes addresses. Undefined: it is none. */
+export function readAddress(text: string): string | undefined {
+  if (text.length > longestEntry) return undefined;
+  const [, , v4, bracketed, v6] = entry.exec(text) ?? [];
+  const bare = bracketed ?? v6 ?? '';
+  if (v4 !== undefined) return isIPv4(v4) ? v4 : undefined;
+  return isIPv6(bare) ? plain(new SocketAddress({ address: bare, family: 'ipv6' }).address) : undefined;
+}
+
+/** The other end of a connection. Undefined: it was reset before anybody asked. */
+export function peerAddress({ remoteAddress }: Socket): string | undefined {
+  return remoteAddress === undefined ? undefined : plain(remoteAddress);
+}
+
+/** Out of the spelling that the system has. */
+function plain(address: string): string {
+  const zoneAt = address.indexOf('%');
+  const bare = zoneAt === -1 ? address : address.slice(0, zoneAt);
+  return bare.startsWith('::ffff:') && bare.includes('.') ? bare.slice('::ffff:'.length) : bare;
+}
+
+/** What one client is to a limit: an IPv4 address, or the /64 out of which IPv6 hosts choose their addresses freely. */
+export function limitedAs(address: string): string {
+  if (!address.includes(':')) return address;
+  const [head = '', tail] = address.split('::');
+  const groups = [head, tail ?? ''].map((part) => (part === '' ? [] : part.split(':')));
+  const [before = [], after = []] = groups;
+  const zeros = new Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0');
+  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`;
+}
+
+/** Is this address, in our spelling, in one of the ranges? */
+export function buildRangeCheck(ranges: string[]): (address: string) => boolean {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [written = '', bits] = range.split('/');
+    const [address = ''] = written.split('%');
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+    if (bits === undefined) list.addAddress(address, family);
+    else list.addSubnet(address, Number(bits), family);
+  }
+  return (address) => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+}
+
+/** Whose request this is. Undefined: the peer has gone already. */
+export type ReadClientAddress = (request: IncomingMessage) => string | undefined;
+
+/**
+ * The right-most address that no trusted proxy has: each of them vouches for what it wrote, which is the address of its
+ * own peer, and for nothing left of it. Where a trusted proxy wrote something else, nobody knows more than its address.
+ */
+export function buildReadClientAddress(trustedProxies: string[]): ReadClientAddress {
+  if (trustedProxies.length === 0) return ({ socket }) => peerAddress(socket);
+  const isTrusted = remember(buildRangeCheck(trustedProxies));
+  return ({ socket, headers }) => {
+    let address = peerAddress(socket);
+    const list = headers['x-forwarded-for']; // several lines are one list (RFC 9110 §5.3)
+    if (address === undefined || typeof list !== 'string') return address;
+    for (let end = list.length, comma: number; end >= 0 && isTrusted(address); end = comma) {
+      comma = list.lastIndexOf(',', end - 1);
+      const next = readAddress(list.slice(comma + 1, end));
+      if (next === undefined) break;
+      address = next;
+    }
+    return address;
+  };
+}
+
+/** The same few proxies come with every request, and a check costs more than the rest of this file. */
+function remember(check: (address: string) => boolean): (address: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (address) => {
+    let answer = known.get(address);
+    if (answer === undefined) {
+      answer = check(address);
+      if (known.size >= 1000) known.clear();
+      known.set(address, answer);
+    }
+    return answer;
+  };
+}

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { problem, RequestTimeout, UpstreamInvalid, UpstreamTimeout } from '../problems/errors.ts';
 import type { Target } from '../upstream/target.ts';
+import { LateError, NotSentError } from './fault.ts';
 import type { AnswerHeaders } from './headers.ts';
 import { discardBody, LimitedBody, TooLargeError } from './request-body.ts';
 import { dropLimits, keepLimits, type Limited, lookMs } from './time-limits.ts';
@@ -38,9 +39,6 @@ export interface ExchangeOptions {
 
 /** How an exchange ended, for metrics. */
 export type Exchanged = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld';
-
-/** The connection failed; the target has not seen the request. */
-export class NotSentError extends Error {}
 
 /** Beyond that, copying costs more than a second piece. */
 const mostJoinedBytes = 8 * 1024;
@@ -237,7 +235,7 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
     const { headers, body, total = Number.POSITIVE_INFINITY } = timeouts;
     const quietMs = this.#quietLooks++ * lookMs;
     if (this.#spentMs + this.#looks++ * lookMs >= total) {
-      this.#abort(problem(request.complete ? UpstreamTimeout : RequestTimeout));
+      this.#abort(request.complete ? lateness(quietMs, total) : problem(RequestTimeout));
     } else if (this.#isWithheld) {
       if (quietMs >= mostWithheldMs) this.#abort(new Error('too slow to read for nothing'));
     } else if (this.#isPaused) {
@@ -250,7 +248,7 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
       // Connecting has a limit of its own. A slow upload is up to the browser, whom Node's server keeps an eye on.
       this.#quietLooks = 0;
     } else if (this.#spentMs + quietMs >= headers) {
-      this.#abort(problem(UpstreamTimeout));
+      this.#abort(lateness(quietMs, headers));
     }
   }
 
@@ -282,6 +280,11 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
 
 function flush(exchange: Exchange): void {
   exchange.flush();
+}
+
+/** `quietMs`: how much of the time the target alone was waited for. */
+function lateness(quietMs: number, limitMs: number): Error {
+  return 2 * quietMs >= limitMs ? problem(UpstreamTimeout) : new LateError();
 }
 
 function hasOwnNames(headers: AnswerHeaders): boolean {

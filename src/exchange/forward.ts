@@ -1,19 +1,8 @@
-import {
-  BodyTooLarge,
-  isProblem,
-  type Problem,
-  problem,
-  RequestMalformed,
-  UpstreamBusy,
-  UpstreamInvalid,
-  UpstreamTimeout,
-  UpstreamUnavailable,
-  UpstreamUnreachable,
-} from '../problems/errors.ts';
+import { type Problem, problem, UpstreamBusy, UpstreamTimeout, UpstreamUnavailable } from '../problems/errors.ts';
 import type { Target } from '../upstream/target.ts';
 import type { Upstream } from '../upstream/upstreams.ts';
-import { type Exchanged, type ExchangeOptions, exchange, NotSentError } from './exchange.ts';
-import { TooLargeError } from './request-body.ts';
+import { type Exchanged, type ExchangeOptions, exchange } from './exchange.ts';
+import { NotSentError, sortFault } from './fault.ts';
 
 export interface ForwardOptions extends ExchangeOptions {
   upstream: Upstream;
@@ -71,14 +60,14 @@ function attempt(options: ForwardOptions, target: Target, spentMs: number, isSec
     };
     const onError = (error: unknown) => {
       target.count('failed');
-      const known = toProblem(error);
-      const isItsFault = known instanceof UpstreamTimeout || known instanceof UpstreamUnreachable;
-      if (isItsFault) target.failed(sinceMs, !(error instanceof NotSentError));
+      const { answer, isOfTarget } = sortFault(error);
+      const isSent = !(error instanceof NotSentError);
+      if (isOfTarget) target.failed(sinceMs, isSent);
       else target.abandoned(sinceMs);
       target.line.leave();
-      const other = error instanceof NotSentError && !isSecond ? otherTarget(options, target) : undefined;
+      const other = isOfTarget && !isSent && !isSecond ? otherTarget(options, target) : undefined;
       if (other?.line.enter() === true) resolve(attempt(options, other, spentMs + performance.now() - sinceMs, true));
-      else reject(known);
+      else reject(answer);
     };
     exchange(options, target, spentMs, onOutcome, onError);
   });
@@ -95,26 +84,4 @@ function isSafe({ method, hasBody, response }: ForwardOptions): boolean {
 
 function unavailable(upstream: Upstream): Problem {
   return problem(UpstreamUnavailable, { retryAfterSeconds: upstream.untilTrial() / 1000 });
-}
-
-/** Sorts undici's errors; their messages, which have addresses, go to the log only as a code. */
-export function toProblem(error: unknown): Error {
-  if (isProblem(error)) return error;
-  if (error instanceof TooLargeError) return problem(BodyTooLarge);
-  const cause = error instanceof NotSentError ? error.cause : error;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  switch (code) {
-    case 'UND_ERR_CONNECT_TIMEOUT':
-      return problem(UpstreamTimeout, { cause });
-    case 'UND_ERR_INVALID_ARG':
-    case 'UND_ERR_NOT_SUPPORTED':
-    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
-      return problem(RequestMalformed, { cause });
-    case 'UND_ERR_HEADERS_OVERFLOW':
-    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-    case 'ERR_INVALID_CHAR': // Node refuses to write what it was given
-      return problem(UpstreamInvalid, { cause });
-    default:
-      return code.startsWith('HPE_') ? problem(UpstreamInvalid, { cause }) : problem(UpstreamUnreachable, { cause });
-  }
 }

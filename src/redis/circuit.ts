@@ -57,8 +57,10 @@ export function createCircuit({ probe, onChange }: CircuitOptions): Circuit {
       heard();
       return result;
     } catch (error) {
-      if (error instanceof StoreUnavailableError && !isAnswer(error.cause)) silent();
-      else heard();
+      if (error instanceof StoreUnavailableError) {
+        if (isAnswer(error.cause)) heard();
+        else silent();
+      } // anything else is a fault of ours, and says nothing about Redis
       throw error;
     }
   };

@@ -137,13 +137,22 @@ export function expectNoMore(client: RedisClient): void {
   }
 }
 
-/** Runs a Redis call; whatever goes wrong becomes a `StoreUnavailableError` with the cause for operators. */
+/**
+ * Runs a Redis call; what goes wrong becomes a `StoreUnavailableError` with the cause for operators. A bug of ours stays
+ * what it is: whoever finds the request that brings it about must not make Redis look dead (W1).
+ */
 export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
+    if (isOwnFault(cause)) throw cause;
     throw new StoreUnavailableError(`redis: ${errorCode(cause)}`, { cause });
   }
+}
+
+/** ioredis and the network say it otherwise; `ERR_…` in Node's own is about arguments, too. */
+function isOwnFault(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
 /** A short code that holds no key, value or address: `ECONNREFUSED`, `READONLY`, `timeout`, `not connected`. */

@@ -74,7 +74,10 @@ export function createBreaker({ failures, openFor, onChange, now = () => perform
       onChange(true);
     },
     abandoned(sinceMs) {
-      if (breaker.isOpen && sinceMs >= openedAt) nextTrialAt = now();
+      if (!breaker.isOpen || sinceMs < openedAt) return;
+      // As if it had not been: browsers that leave their trials must neither take them from others nor stretch the pause.
+      trials = Math.max(0, trials - 1);
+      nextTrialAt = now();
     },
     untilTrial: () => Math.max(0, nextTrialAt - now()),
   };

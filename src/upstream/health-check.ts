@@ -1,4 +1,5 @@
 import { type buildConnector, Client } from 'undici';
+import { isOwnShortage } from './connect-failure.ts';
 
 export interface HealthCheckOptions {
   origin: string;
@@ -44,6 +45,7 @@ export function startHealthCheck(options: HealthCheckOptions): { stop(): Promise
   const check = async () => {
     const fault = await ask();
     if (stopping.signal.aborted) return;
+    if (fault !== undefined && isOwnShortage(fault)) return later(interval); // it was not asked
     against = (fault === undefined) === isHealthy ? 0 : against + 1;
     if (against >= (isHealthy ? unhealthyAfter : healthyAfter)) {
       isHealthy = !isHealthy;

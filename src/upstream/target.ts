@@ -5,6 +5,7 @@ import { buildConnector, Pool } from 'undici';
 import type { Api } from '../config/config.ts';
 import type { Count, Metrics } from '../ops/metrics.ts';
 import { createBreaker } from './breaker.ts';
+import { noteFailures } from './connect-failure.ts';
 import { startHealthCheck } from './health-check.ts';
 import { createLine, type Line } from './line.ts';
 
@@ -53,13 +54,15 @@ export function createTarget({ api, name, secureContext, labels: apiLabels, metr
   const { limits, timeouts, breaker: rules } = api;
   const socketPath = name.startsWith('unix:') ? name.slice('unix:'.length) : undefined;
   const url = new URL(socketPath === undefined ? name : 'http://localhost');
-  const connector = buildConnector({
-    allowH2: false,
-    timeout: timeouts.connect,
-    rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says (S0)
-    secureContext,
-    ...(socketPath === undefined ? {} : { socketPath }),
-  });
+  const connector = noteFailures(
+    buildConnector({
+      allowH2: false,
+      timeout: timeouts.connect,
+      rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says (S0)
+      secureContext,
+      ...(socketPath === undefined ? {} : { socketPath }),
+    }),
+  );
   const dispatcher = new Pool(url.origin, {
     allowH2: false,
     connections: limits.connections,

@@ -1,15 +1,13 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
-import { NotSentError } from '../exchange/exchange.ts';
-import { toProblem } from '../exchange/forward.ts';
+import { NotSentError, sortFault } from '../exchange/fault.ts';
 import {
   type Problem,
   problem,
   RequestMalformed,
   UpstreamTimeout,
   UpstreamUnavailable,
-  UpstreamUnreachable,
   WebSocketNotAccepted,
 } from '../problems/errors.ts';
 import type { Target } from '../upstream/target.ts';
@@ -64,10 +62,12 @@ export async function dial(options: DialOptions): Promise<Dialled> {
   try {
     return await attempt(first);
   } catch (error) {
-    const other = error instanceof NotSentError && !browser.destroyed ? upstream.pick(first) : undefined;
-    if (other === undefined) throw toProblem(error);
+    const { answer, isOfTarget } = sortFault(error);
+    const isRepeatable = isOfTarget && error instanceof NotSentError && !browser.destroyed;
+    const other = isRepeatable ? upstream.pick(first) : undefined;
+    if (other === undefined) throw answer;
     return await attempt(other).catch((again: unknown) => {
-      throw toProblem(again);
+      throw sortFault(again).answer;
     });
   }
 }
@@ -76,9 +76,11 @@ async function connect(target: Target, sinceMs: number): Promise<Socket> {
   try {
     return await target.connect();
   } catch (cause) {
-    target.failed(sinceMs, false);
+    const error = new NotSentError('not sent', { cause });
+    if (sortFault(error).isOfTarget) target.failed(sinceMs, false);
+    else target.abandoned(sinceMs);
     target.count('failed');
-    throw new NotSentError('not sent', { cause });
+    throw error;
   }
 }
 
@@ -99,15 +101,12 @@ async function handshake(
     target.count(dialled.kind === 'left-by-browser' ? 'left-by-browser' : 'complete');
     return dialled;
   } catch (error) {
-    // A code is Node's and about the connection; without one it is ws, about an answer that is no handshake's.
-    const isAnswer = error instanceof Error && !('code' in error);
-    const known = isAnswer ? problem(WebSocketNotAccepted, { cause: error }) : toProblem(error);
-    const isItsFault = known instanceof UpstreamTimeout || known instanceof UpstreamUnreachable;
-    if (isItsFault) target.failed(sinceMs, true);
+    const { answer, isOfTarget } = sortFault(error);
+    if (isOfTarget) target.failed(sinceMs, true);
     else target.abandoned(sinceMs);
     target.count('failed');
     connection.destroy();
-    throw known;
+    throw answer;
   }
 }
 
@@ -145,7 +144,11 @@ function converse(
   const refuse = () => fail(problem(RequestMalformed));
   const timer = setTimeout(() => fail(problem(UpstreamTimeout)), Math.max(1, leftMs));
   browser.on('close', leave).on('end', leave).on('data', refuse);
-  socket.on('error', (error) => settle(() => reject(error))); // also after `giveUp`, where it changes nothing
+  // A code is Node's and about the connection; without one it is ws, about an answer that is no handshake's. Also comes
+  // after `giveUp`, where it changes nothing.
+  socket.on('error', (error) =>
+    settle(() => reject('code' in error ? error : problem(WebSocketNotAccepted, { cause: error }))),
+  );
   socket.once('unexpected-response', (_request: ClientRequest, response: IncomingMessage) => {
     const { statusCode: status = 502, headersDistinct } = response;
     response.on('error', () => undefined);

@@ -27,6 +27,8 @@ beforeAll(async () => {
     data.apis.strict = { path: '/api/strict', ...own, timeouts: { headers: '400ms', body: '400ms' } };
     const single = { ...own, limits: { connections: 1, queue: 2 } };
     data.apis.headers = { path: '/api/headers', ...single, timeouts: { headers: '1500ms', body: '400ms' } };
+    data.apis.shared = { path: '/api/shared', upstream, limits: { connections: 5 }, timeouts: { headers: '2s' } };
+    data.apis.slow = { path: '/api/slow', upstream, timeouts: { total: '2s' } };
     const timeouts = { connect: '1500ms', headers: '300ms' };
     data.apis.vanishing = { path: '/api/vanishing', upstream: `http://127.0.0.1:${vanishing.port}`, timeouts };
     data.apis.total = { path: '/api/total', ...single, timeouts: { total: '1500ms' } };
@@ -202,4 +204,36 @@ it('T94 gives a connection the time of timeouts.connect, not of timeouts.headers
   const startedAt = performance.now();
   expect((await world.alice.fetch('/api/vanishing/1')).status).toBe(504);
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(1450);
+});
+
+/** Nobody else has called this target for long, so that every failure would count: the breaker opens at five. */
+async function expectInUse(path: string): Promise<void> {
+  world.upstream.respond = reply({ body: 'done' });
+  expect((await world.alice.fetch(path)).status).toBe(200);
+}
+
+it('W1 blames no target for the time that calls spent in line behind others', async () => {
+  world.upstream.respond = hang();
+  const leaving = new AbortController();
+  const holders = Array.from({ length: 5 }, () => world.alice.fetch('/api/shared/1', { signal: leaving.signal }));
+  await until(() => world.upstream.requests.length === 5);
+  const late = Promise.all(Array.from({ length: 5 }, () => world.alice.fetch('/api/shared/2')));
+  await pass(1500);
+  leaving.abort();
+  await Promise.allSettled(holders);
+  expect((await late).map(({ status }) => status)).toEqual([504, 504, 504, 504, 504]);
+  expect(world.upstream.requests).toHaveLength(10);
+  await expectInUse('/api/shared/3');
+});
+
+it('W1 blames no target for the time that an upload took', async () => {
+  world.upstream.respond = hang();
+  const connections = await Promise.all(Array.from({ length: 5 }, () => openRaw(world.port)));
+  for (const connection of connections)
+    await connection.write(world.head('/api/slow/1', ['Content-Length: 2'], 'POST'));
+  await pass(1400);
+  for (const connection of connections) await connection.write('xx');
+  for (const connection of connections) expect((await connection.response(1)).status).toBe(504);
+  for (const connection of connections) connection.close();
+  await expectInUse('/api/slow/2');
 });

@@ -115,4 +115,16 @@ describe('a breaker', () => {
     breaker.abandoned(trialAt);
     expect(breaker.takeTrial()).toBe(true);
   });
+
+  it('W1 does not make the pause longer for trials that browsers gave up', () => {
+    const { breaker, refuse, pass, now } = open();
+    refuse(3);
+    pass(1250);
+    for (let count = 0; count < 10; count++) {
+      expect(breaker.takeTrial()).toBe(true);
+      breaker.abandoned(now());
+    }
+    expect(breaker.takeTrial()).toBe(true);
+    expect(breaker.untilTrial()).toBeLessThanOrEqual(2500); // the second pause, as if it were the first trial
+  });
 });

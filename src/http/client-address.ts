@@ -26,7 +26,8 @@ export function readAddress(text: string): string | undefined {
   if (text.length > longestEntry) return undefined;
   const [, , v4, bracketed, v6] = entry.exec(text) ?? [];
   const bare = bracketed ?? v6 ?? '';
-  if (v4 !== undefined) return isIPv4(v4) ? v4 : undefined;
+  // A copy: what is cut out of a header keeps all of it in memory, for as long as a limit counts this address.
+  if (v4 !== undefined) return isIPv4(v4) ? v4.split('.').join('.') : undefined;
   return isIPv6(bare) ? plain(new SocketAddress({ address: bare, family: 'ipv6' }).address) : undefined;
 }
 

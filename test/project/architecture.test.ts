@@ -135,6 +135,12 @@ describe('files', () => {
     expect(readers).toEqual(['config/load.ts']);
   });
 
+  it('W8 read the address of a peer or client in http/client-address.ts only', () => {
+    const other = /\bremoteAddress\b|\brequest\.ips?\b|\{[^}]*\bips?\b[^}]*\}: FastifyRequest|\btrustProxy\b/;
+    const readers = [...modules.values()].filter(({ text }) => other.test(text)).map(({ path }) => path);
+    expect(readers).toEqual(['http/client-address.ts']);
+  });
+
   it('exit the process in the entry points only', () => {
     const exits = [...modules.values()].filter(({ text }) => text.includes('process.exit(')).map(({ path }) => path);
     expect(exits.filter((path) => path !== 'server.ts' && path !== 'cli.ts')).toEqual([]);

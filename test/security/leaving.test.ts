@@ -18,6 +18,7 @@ const leavers = 12;
 const ways: Record<string, (connection: RawConnection) => void> = {
   FIN: ({ socket }) => void socket.destroy(),
   RST: ({ socket }) => void socket.resetAndDestroy(),
+  'RST a turn later': ({ socket }) => void setImmediate(() => socket.resetAndDestroy()),
   'half-close': ({ socket }) => void socket.end(),
 };
 

@@ -222,7 +222,7 @@ export const configSchema = z
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
     trustedProxies: z.array(cidr).prefault([]).meta({
       description:
-        'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Scheme and host always come from `publicUrl`.',
+        'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Ports and brackets in it are left out; what is no address is not believed. Scheme and host always come from `publicUrl`.',
     }),
     ...frontendShape,
     publicUrl: frontendShape.publicUrl.optional(),
@@ -262,7 +262,7 @@ export const configSchema = z
           .int()
           .min(1)
           .prefault(120)
-          .meta({ description: 'Login starts, and callbacks, per address and minute; more get 429.' }),
+          .meta({ description: 'Login starts, and callbacks, per address (IPv6: /64) and minute; more get 429.' }),
       })
       .prefault({}),
     log: z

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { NotSentError, sortFault } from '../exchange/fault.ts';
 import {
+  Internal,
   type Problem,
   problem,
   RequestMalformed,
@@ -111,24 +112,15 @@ async function handshake(
 }
 
 function converse(
-  { browser, path, headers, protocols, limits }: DialOptions,
+  options: DialOptions,
   origin: string,
   connection: Socket,
   leftMs: number,
   resolve: (dialled: Dialled) => void,
   reject: (error: unknown) => void,
 ): void {
-  const socket = new WebSocket(origin.replace(/^http/, 'ws'), protocols, {
-    ...limits,
-    headers: byName(headers) as Record<string, string>, // several lines of a name are fine with Node
-    createConnection: () => connection,
-    maxHeaderSize: 32 * 1024,
-    finishRequest(request: ClientRequest) {
-      // As matched: ws would make a URL of it, and rewrite what is in it.
-      request.path = path;
-      request.end();
-    },
-  } as WebSocket.ClientOptions);
+  const { browser } = options;
+  const socket = begin(options, origin, connection);
   const settle = (finish: () => void) => {
     clearTimeout(timer);
     browser.off('close', leave).off('end', leave).off('data', refuse);
@@ -160,6 +152,25 @@ function converse(
     settle(() => resolve({ kind: 'open', socket }));
   });
   if (browser.destroyed) leave();
+}
+
+/** Sends the handshake. What can't be sent is our fault, whatever code Node has for it. */
+function begin({ path, headers, protocols, limits }: DialOptions, origin: string, connection: Socket): WebSocket {
+  try {
+    return new WebSocket(origin.replace(/^http/, 'ws'), protocols, {
+      ...limits,
+      headers: byName(headers) as Record<string, string>, // several lines of a name are fine with Node
+      createConnection: () => connection,
+      maxHeaderSize: 32 * 1024,
+      finishRequest(request: ClientRequest) {
+        // As matched: ws would make a URL of it, and rewrite what is in it.
+        request.path = path;
+        request.end();
+      },
+    } as WebSocket.ClientOptions);
+  } catch (cause) {
+    throw problem(Internal, { cause });
+  }
 }
 
 /** What http.request takes, out of a flat list. */

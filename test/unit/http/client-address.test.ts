@@ -27,9 +27,40 @@ describe('W8 one spelling of an address', () => {
   });
 
   it.each([
-    ...['', ' ', 'unknown', '_hidden', 'example.com', 'localhost', '-', '""', '[]', '[]:80', ':80', '203.0.113', '256.0.0.1'],
-    ...['203.0.113.9:', '203.0.113.9:x', '203.0.113.9:123456', '01.2.3.4', '0x7f.1', '2130706433', '203.0.113.9/32', '"203.0.113.9'],
-    ...['[2001:db8::1', '2001:db8::1]', '[203.0.113.9]', '2001:db8::g', '1::2::3', '203.0.113.9 203.0.113.8', '\u00a0203.0.113.9'],
+    ...[
+      '',
+      ' ',
+      'unknown',
+      '_hidden',
+      'example.com',
+      'localhost',
+      '-',
+      '""',
+      '[]',
+      '[]:80',
+      ':80',
+      '203.0.113',
+      '256.0.0.1',
+    ],
+    ...[
+      '203.0.113.9:',
+      '203.0.113.9:x',
+      '203.0.113.9:123456',
+      '01.2.3.4',
+      '0x7f.1',
+      '2130706433',
+      '203.0.113.9/32',
+      '"203.0.113.9',
+    ],
+    ...[
+      '[2001:db8::1',
+      '2001:db8::1]',
+      '[203.0.113.9]',
+      '2001:db8::g',
+      '1::2::3',
+      '203.0.113.9 203.0.113.8',
+      '\u00a0203.0.113.9',
+    ],
     ...['203.0.113.9\r\nx: y', '2001:db8::1%', 'for=203.0.113.9', `${' '.repeat(200)}203.0.113.9`],
   ])('%j is none', (written) => {
     expect(readAddress(written)).toBeUndefined();
@@ -94,7 +125,10 @@ describe('W8 one client of a limit', () => {
 const trusted = ['127.0.0.1', '10.0.0.0/8', '2001:db8:ffff::/48', '::ffff:192.0.2.0/120', 'fe80::1%eth0'];
 const read = buildReadClientAddress(trusted);
 const request = (remoteAddress: string | undefined, list?: string) =>
-  ({ socket: { remoteAddress }, headers: list === undefined ? {} : { 'x-forwarded-for': list } }) as unknown as IncomingMessage;
+  ({
+    socket: { remoteAddress },
+    headers: list === undefined ? {} : { 'x-forwarded-for': list },
+  }) as unknown as IncomingMessage;
 
 describe('W8 whose request it is', () => {
   it.each([

@@ -1,4 +1,5 @@
 import type { CrossProblem } from './document.ts';
+import { isReserved, isSteering } from './reserved-headers.ts';
 import type { ApiConfig } from './schema/api.ts';
 import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
 
@@ -24,15 +25,7 @@ export function checkApis(
         message: 'overlaps /bff, where Cloakroom’s own endpoints are: choose another path',
       });
     }
-    for (const header of [...api.forwardHeaders, ...api.returnHeaders]) {
-      if (isReserved(header)) {
-        const key = api.forwardHeaders.includes(header) ? 'forwardHeaders' : 'returnHeaders';
-        problems.push({
-          path: [...path, name, key],
-          message: `${header} is set or withheld by Cloakroom itself: remove it`,
-        });
-      }
-    }
+    checkHeaders(api, [...path, name], problems);
     checkToken(api, [...path, name], problems);
     checkUpstream(api, [...path, name], problems);
     if (api.upstream.length === 0 && !hasForwardAuth)
@@ -48,6 +41,21 @@ export function checkApis(
       });
     taken.push({ name, path: api.path });
   }
+}
+
+function checkHeaders({ forwardHeaders, returnHeaders }: ApiConfig, path: PropertyKey[], problems: CrossProblem[]): void {
+  for (const [key, headers] of Object.entries({ forwardHeaders, returnHeaders })) {
+    for (const header of headers.filter(isReserved))
+      problems.push({
+        path: [...path, key],
+        message: `${header} is set or withheld by Cloakroom itself: remove it`,
+      });
+  }
+  for (const header of returnHeaders.filter((name) => isSteering(name) && !isReserved(name)))
+    problems.push({
+      path: [...path, 'returnHeaders'],
+      message: `${header} tells caches or a proxy in front what to do with an answer, and could give it to another caller: remove it, and set cache: true if browsers may keep answers`,
+    });
 }
 
 /** What the token modes need of each other. */
@@ -121,24 +129,6 @@ export function checkStrength(
       check(acr, own?.acr, where, 'the API’s own require.acr');
     });
   }
-}
-
-/** Headers that no configuration may open: identity, framing, cookies and CORS. The proxy enforces the same names. */
-const reservedHeaders =
-  'authorization cookie set-cookie host connection te trailer upgrade via forwarded expect dpop content-length keep-alive x-request-id'.split(
-    ' ',
-  );
-const reservedPrefixes = 'x-forwarded x-original x-real x-http-method proxy transfer access-control sec-'.split(' ');
-
-/** Also a wildcard that would reach one of them: `co*` is the cookie. */
-function isReserved(header: string): boolean {
-  if (!header.endsWith('*'))
-    return reservedHeaders.includes(header) || reservedPrefixes.some((prefix) => header.startsWith(prefix));
-  const stem = header.slice(0, -1);
-  return (
-    reservedHeaders.some((name) => name.startsWith(stem)) ||
-    reservedPrefixes.some((prefix) => prefix.startsWith(stem) || stem.startsWith(prefix))
-  );
 }
 
 /** Is the first path the second or below it? */

@@ -1,6 +1,9 @@
 // What crosses the proxy, as allow-lists in both directions (PX3–PX8, PX15, PX20). Both functions are pure. A header
 // that no list names does not cross; an API can add names in its configuration, but none that identifies somebody,
-// frames a message or belongs to Cloakroom (config/config.ts refuses those).
+// frames a message, steers a cache or belongs to Cloakroom (config/reserved-headers.ts).
+
+import { isSteering } from '../config/reserved-headers.ts';
+import { buildCachingHeaders } from './caching.ts';
 
 /** Request headers that are passed on. */
 const requestHeaders = new Set([
@@ -76,14 +79,10 @@ const responseHeaders = new Set([
   'vary',
   'warning',
   'www-authenticate',
-  'x-accel-buffering',
   'x-ratelimit-limit',
   'x-ratelimit-remaining',
   'x-ratelimit-reset',
 ]);
-
-/** Passed back only when the API says `cache: true`; else answers are `no-store` (PX19). */
-const cachingHeaders = new Set(['age', 'cache-control', 'expires']);
 
 /** Trailers that are passed back; a trailer must not do what only a header may (RFC 9110 §6.5.1). */
 const responseTrailers = new Set(['content-digest', 'digest', 'repr-digest', 'etag', 'server-timing']);
@@ -162,15 +161,20 @@ export type AnswerHeaders = Readonly<Record<string, string | string[] | undefine
 
 export interface BrowserHeaderOptions {
   extra: ExtraHeaders;
+  /** Else answers are `no-store` (PX19). */
   cache: boolean;
+  /** The request headers that say who calls, as `Vary` names them. */
+  callerHeaders: readonly string[];
   /** Turns a Location that points at the upstream into one that browsers can follow. */
   rewriteLocation: (location: string) => string;
 }
 
 export interface Answered {
   status: number;
-  /** A session opened the route: no shared cache may keep the answer (RFC 9111 §3.5). */
+  /** Somebody's session or token brought it, or the application's for a guest: it is for this caller alone. */
   isPrivate: boolean;
+  /** An event stream. */
+  isStream: boolean;
 }
 
 /** The response headers for the browser, flat. Cookies never cross: one could replace ours (S7). */
@@ -179,49 +183,51 @@ export function buildBrowserHeaders(
   options: BrowserHeaderOptions,
   answered: Answered,
 ): string[] {
-  const { extra, cache } = options;
-  const { status } = answered;
+  const { extra, cache, callerHeaders } = options;
+  const { status, isPrivate, isStream } = answered;
   const { connection } = answer;
   const connectionNamed =
     connection === undefined || connection === 'keep-alive' ? undefined : namedBy(String(connection));
   const headers: string[] = [];
   for (const name in answer) {
-    if (!responseHeaders.has(name) && !isExtra(name, extra) && !(cache && cachingHeaders.has(name))) continue;
+    if (!responseHeaders.has(name) && !isExtraAnswer(name, extra)) continue;
+    if (cache && name === 'vary') continue; // with ours, below
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'content-length' && status === 204) continue; // RFC 9110 §8.6
     const values = answer[name] ?? '';
-    if (typeof values === 'string') addHeader(headers, name, values, options, answered);
-    else for (const value of values) addHeader(headers, name, value, options, answered);
+    if (typeof values === 'string') addHeader(headers, name, values, options);
+    else for (const value of values) addHeader(headers, name, value, options);
   }
   if (!cache) headers.push('cache-control', 'no-store');
+  else {
+    const linesOf = (name: string) => (connectionNamed?.has(name) === true ? undefined : answer[name]);
+    headers.push(...buildCachingHeaders(linesOf, isPrivate ? callerHeaders : undefined));
+  }
+  // Of nginx's own headers this one alone, and no value but this: a stream that is held back is none.
+  if (isStream || isUnbuffered(answer['x-accel-buffering'])) headers.push('x-accel-buffering', 'no');
   // An upstream's own refusal stays one, and can be told from ours (ER4).
   if (status === 401 || status === 403) headers.push('proxy-status', `cloakroom; received-status=${status}`);
   return headers;
 }
 
-function addHeader(
-  headers: string[],
-  name: string,
-  value: string,
-  { rewriteLocation }: BrowserHeaderOptions,
-  { isPrivate }: Answered,
-): void {
-  if (name === 'www-authenticate' && !isTokenChallenge(value)) return;
-  if (name === 'location') headers.push(name, rewriteLocation(value));
-  else if (name === 'cache-control' && isPrivate) headers.push(name, withoutSharing(value));
-  else headers.push(name, value);
+/** `cache: true` decides about caching, and no list of names. */
+function isExtraAnswer(name: string, extra: ExtraHeaders): boolean {
+  return isExtra(name, extra) && !isSteering(name);
 }
 
-function withoutSharing(value: string): string {
-  if (/\b(private|no-store)\b/i.test(value)) return value;
-  const kept = value.split(',').filter((directive) => !/^\s*(public|s-maxage\s*=.*)\s*$/i.test(directive));
-  return ['private', ...kept.map((directive) => directive.trim()).filter(Boolean)].join(', ');
+function isUnbuffered(value: string | string[] | undefined): boolean {
+  return value !== undefined && String(value).toLowerCase() === 'no';
+}
+
+function addHeader(headers: string[], name: string, value: string, { rewriteLocation }: BrowserHeaderOptions): void {
+  if (name === 'www-authenticate' && !isTokenChallenge(value)) return;
+  headers.push(name, name === 'location' ? rewriteLocation(value) : value);
 }
 
 /** The trailers for the browser. */
 export function buildBrowserTrailers(answer: AnswerHeaders, extra: ExtraHeaders): [string, string][] {
   return Object.entries(answer).flatMap(([name, values = []]) =>
-    responseTrailers.has(name) || (isExtra(name, extra) && !responseHeaders.has(name))
+    responseTrailers.has(name) || (isExtraAnswer(name, extra) && !responseHeaders.has(name))
       ? [values].flat().map((value): [string, string] => [name, value])
       : [],
   );

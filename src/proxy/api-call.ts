@@ -58,6 +58,7 @@ export function buildForwardHandler(
     answerOptions: {
       extra: buildExtraHeaders(api.returnHeaders),
       cache: api.cache,
+      callerHeaders: callerHeadersOf(api),
       rewriteLocation: buildLocationRewriter(upstream, api.rewritePath, prefix),
     },
   };
@@ -144,11 +145,12 @@ class ApiCall implements ForwardOptions {
     const { context, answerOptions, reviewOf } = this.#route;
     const { caller } = this.#admitted;
     const isPrivate = caller.kind !== 'public';
-    const headers = buildBrowserHeaders(answer, answerOptions, { status, isPrivate });
+    const isStream = isEventStream(answer);
+    const headers = buildBrowserHeaders(answer, answerOptions, { status, isPrivate, isStream });
     headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
     headers.push('cross-origin-resource-policy', 'same-origin');
     if (context.isDraining()) headers.push('connection', 'close');
-    if (isEventStream(answer))
+    if (isStream)
       bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
     return headers;
   }
@@ -206,6 +208,11 @@ function arrivedOf({ raw, clientAddress, id }: FastifyRequest, hasBody: boolean)
 
 function isWithBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** What tells one caller of this API from another. A guest is who has no cookie. */
+function callerHeadersOf({ accept }: Api): string[] {
+  return accept.map((way) => (way === 'session' ? 'Cookie' : 'Authorization'));
 }
 
 /** One of several lines is enough: browsers go by the last that they understand. */

@@ -98,9 +98,10 @@ describe('buildBrowserHeaders', () => {
   const options = {
     extra: none,
     cache: false,
+    callerHeaders: ['Cookie'],
     rewriteLocation: (text: string) => text,
   };
-  const answered = { status: 200, isPrivate: true };
+  const answered = { status: 200, isPrivate: true, isStream: false };
 
   it('T71 T72 passes back no cookie, no CORS and nothing of the hop', () => {
     fc.assert(

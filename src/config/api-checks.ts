@@ -43,7 +43,11 @@ export function checkApis(
   }
 }
 
-function checkHeaders({ forwardHeaders, returnHeaders }: ApiConfig, path: PropertyKey[], problems: CrossProblem[]): void {
+function checkHeaders(
+  { forwardHeaders, returnHeaders }: ApiConfig,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
   for (const [key, headers] of Object.entries({ forwardHeaders, returnHeaders })) {
     for (const header of headers.filter(isReserved))
       problems.push({

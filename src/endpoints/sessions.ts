@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
+import { forgetInBrowser } from '../logout/logout.ts';
 import { problem, RouteUnknown, SessionRequired } from '../problems/errors.ts';
 import type { Session } from '../session/session.ts';
 import { tokensOf } from '../tokens/token-set.ts';
@@ -77,6 +78,6 @@ async function forget(
 ): Promise<void> {
   const { refreshToken } = tokensOf(requireSession(request));
   await request.session.destroy();
-  reply.clearCookie(frontend.cookieName);
+  forgetInBrowser(frontend, reply);
   if (server.config.revokeOnLogout && refreshToken !== undefined) coordinator.revoke(refreshToken);
 }

@@ -4,6 +4,7 @@
 
 import { isSteering } from '../config/reserved-headers.ts';
 import { buildCachingHeaders } from './caching.ts';
+import { markTag } from './entity-tags.ts';
 
 /** Request headers that are passed on. */
 const requestHeaders = new Set([
@@ -171,8 +172,11 @@ export interface BrowserHeaderOptions {
 
 export interface Answered {
   status: number;
-  /** Somebody's session or token brought it, or the application's for a guest: it is for this caller alone. */
-  isPrivate: boolean;
+  /**
+   * Where answers are cached: a mark of whom this one is for, whose session or token brought it, or that it is for guests.
+   * `undefined` when anybody gets the same.
+   */
+  owner: string | undefined;
   /** An event stream. */
   isStream: boolean;
 }
@@ -184,7 +188,7 @@ export function buildBrowserHeaders(
   answered: Answered,
 ): string[] {
   const { extra, cache, callerHeaders } = options;
-  const { status, isPrivate, isStream } = answered;
+  const { status, owner, isStream } = answered;
   const { connection } = answer;
   const connectionNamed =
     connection === undefined || connection === 'keep-alive' ? undefined : namedBy(String(connection));
@@ -195,13 +199,13 @@ export function buildBrowserHeaders(
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'content-length' && status === 204) continue; // RFC 9110 §8.6
     const values = answer[name] ?? '';
-    if (typeof values === 'string') addHeader(headers, name, values, options);
-    else for (const value of values) addHeader(headers, name, value, options);
+    if (typeof values === 'string') addHeader(headers, name, values, options, owner);
+    else for (const value of values) addHeader(headers, name, value, options, owner);
   }
   if (!cache) headers.push('cache-control', 'no-store');
   else {
     const linesOf = (name: string) => (connectionNamed?.has(name) === true ? undefined : answer[name]);
-    headers.push(...buildCachingHeaders(linesOf, isPrivate ? callerHeaders : undefined));
+    headers.push(...buildCachingHeaders(linesOf, owner === undefined ? undefined : callerHeaders));
   }
   // Of nginx's own headers this one alone, and no value but this: a stream that is held back is none.
   if (isStream || isUnbuffered(answer['x-accel-buffering'])) headers.push('x-accel-buffering', 'no');
@@ -219,9 +223,17 @@ function isUnbuffered(value: string | string[] | undefined): boolean {
   return value !== undefined && String(value).toLowerCase() === 'no';
 }
 
-function addHeader(headers: string[], name: string, value: string, { rewriteLocation }: BrowserHeaderOptions): void {
+function addHeader(
+  headers: string[],
+  name: string,
+  value: string,
+  { rewriteLocation }: BrowserHeaderOptions,
+  owner: string | undefined,
+): void {
   if (name === 'www-authenticate' && !isTokenChallenge(value)) return;
-  headers.push(name, name === 'location' ? rewriteLocation(value) : value);
+  if (name === 'location') headers.push(name, rewriteLocation(value));
+  else if (name === 'etag' && owner !== undefined) headers.push(name, markTag(value, owner));
+  else headers.push(name, value);
 }
 
 /** The trailers for the browser. */

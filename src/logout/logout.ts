@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Frontend } from '../config/config.ts';
 import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { isPrefetch } from '../http/request-source.ts';
@@ -62,7 +63,7 @@ async function endSession(
   if (current === undefined) return undefined;
   await context.sessions.end(current.handle, 'logout');
   await request.session.destroy();
-  reply.clearCookie(frontend.cookieName);
+  forgetInBrowser(frontend, reply);
   metrics.logouts.inc({ frontend: frontend.name, kind: 'rp-initiated' });
   request.log.info({ frontend: frontend.name, session: current.handle.slice(0, 12), audit: 'logout' }, 'logged out');
 
@@ -74,6 +75,18 @@ async function endSession(
     logoutHint: current.identity.sid ?? current.identity.subject,
     ...(config.idTokenHint && idToken !== undefined ? { idToken } : {}),
   });
+}
+
+/**
+ * The browser drops the cookie, and what it kept of answers where an API lets it. Only in an answer that ended the
+ * caller’s own session by its proof: else any site could empty the cache. Chromium looks through its whole cache
+ * before it goes on, seconds where it has thousands of entries of whatever site: not where there is nothing to find.
+ */
+export function forgetInBrowser({ cookieName, apis }: Frontend, reply: FastifyReply): void {
+  reply.clearCookie(cookieName);
+  // Whose calls another proxy forwards, its answers are not ours to see.
+  const isKept = apis.some(({ cache, upstream }) => cache || upstream.length === 0);
+  if (isKept) reply.header('clear-site-data', '"cache"');
 }
 
 function isEqual(a: string, b: string): boolean {

@@ -6,6 +6,8 @@ import { type Challenge, isStepUp, readChallenge } from '../admission/challenge.
 import { followed, followSession, type ReviewOf } from '../admission/follow-session.ts';
 import { answerStepUp } from '../admission/step-up.ts';
 import type { Api } from '../config/config.ts';
+import { hashId } from '../crypto/keys.ts';
+import { unmarkTags } from '../exchange/entity-tags.ts';
 import type { Exchanged } from '../exchange/exchange.ts';
 import { type ForwardOptions, forward } from '../exchange/forward.ts';
 import {
@@ -94,6 +96,7 @@ class ApiCall implements ForwardOptions {
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   readonly #admitted: Admitted;
+  readonly #owner: string | undefined;
   #isRepeated: boolean = false;
   #token: AttachedToken | undefined;
   #stepUp: Challenge | undefined;
@@ -111,6 +114,7 @@ class ApiCall implements ForwardOptions {
     this.#request = request;
     this.#reply = reply;
     this.#admitted = admitted;
+    this.#owner = route.api.cache ? ownerOf(admitted.caller) : undefined;
   }
 
   async run(): Promise<void> {
@@ -127,7 +131,8 @@ class ApiCall implements ForwardOptions {
 
   #send(token: AttachedToken | undefined): Promise<Exchanged> {
     this.#token = token;
-    this.headers = this.#route.headersFor(arrivedOf(this.#request, this.hasBody), token);
+    const headers = this.#route.headersFor(arrivedOf(this.#request, this.hasBody), token);
+    this.headers = this.#owner === undefined ? headers : unmarkTags(headers, this.#owner);
     return forward(this);
   }
 
@@ -144,14 +149,12 @@ class ApiCall implements ForwardOptions {
   buildHeaders(status: number, answer: AnswerHeaders): string[] {
     const { context, answerOptions, reviewOf } = this.#route;
     const { caller } = this.#admitted;
-    const isPrivate = caller.kind !== 'public';
     const isStream = isEventStream(answer);
-    const headers = buildBrowserHeaders(answer, answerOptions, { status, isPrivate, isStream });
+    const headers = buildBrowserHeaders(answer, answerOptions, { status, owner: this.#owner, isStream });
     headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
     headers.push('cross-origin-resource-policy', 'same-origin');
     if (context.isDraining()) headers.push('connection', 'close');
-    if (isStream)
-      bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
+    if (isStream) bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
     return headers;
   }
 
@@ -208,6 +211,20 @@ function arrivedOf({ raw, clientAddress, id }: FastifyRequest, hasBody: boolean)
 
 function isWithBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** A mark of whom an answer is for, which names nobody. A user's is the same in each session: tags outlive a login. */
+function ownerOf(caller: Caller): string | undefined {
+  switch (caller.kind) {
+    case 'public':
+      return undefined;
+    case 'guest':
+      return 'guest';
+    case 'session':
+      return hashId('entity-tag', caller.session.identity.issuer, caller.session.identity.subject).slice(0, 16);
+    case 'bearer':
+      return caller.identity.handle.slice(0, 16);
+  }
 }
 
 /** What tells one caller of this API from another. A guest is who has no cookie. */

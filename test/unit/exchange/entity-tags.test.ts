@@ -1,0 +1,50 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { markTag, unmarkTags } from '../../../src/exchange/entity-tags.ts';
+
+const tag = fc
+  .tuple(fc.constantFrom('', 'W/'), fc.stringMatching(/^[\x21\x23-\x7e]{0,12}$/))
+  .map(([weak, text]) => `${weak}"${text}"`);
+
+describe('entity tags with the mark of their owner', () => {
+  it('W4 come back as the API made them, from their owner', () => {
+    fc.assert(
+      fc.property(fc.array(tag, { minLength: 1, maxLength: 4 }), (tags) => {
+        const marked = tags.map((each) => markTag(each, 'alice')).join(', ');
+        for (const name of ['if-none-match', 'if-match'])
+          expect(unmarkTags([name, marked], 'alice')).toEqual([name, tags.join(', ')]);
+      }),
+    );
+    expect(unmarkTags(['if-range', markTag('"1"', 'alice'), 'range', 'a'], 'alice')).toEqual([
+      'if-range', '"1"', 'range', 'a',
+    ]); // biome-ignore format: pairs
+    expect(markTag('1', 'alice')).toBe('alice.1');
+    expect(unmarkTags(['if-none-match', 'alice.1'], 'alice')).toEqual(['if-none-match', '1']);
+  });
+
+  it('W4 of another owner, or of none, validate nothing and resume nothing', () => {
+    fc.assert(
+      fc.property(fc.array(tag, { minLength: 1, maxLength: 4 }), fc.boolean(), (tags, isMarked) => {
+        const sent = isMarked
+          ? tags.map((each) => markTag(each, 'alice'))
+          : tags.filter((each) => !/^(W\/)?"bob\./.test(each));
+        fc.pre(sent.length > 0);
+        const lines = ['accept', 'x', 'if-modified-since', 'y', 'if-none-match', sent.join(', ')];
+        expect(unmarkTags(lines, 'bob')).toEqual(['accept', 'x']);
+        expect(unmarkTags(['range', 'bytes=1-', 'if-range', sent[0] as string], 'bob')).toEqual([]);
+      }),
+    );
+    expect(unmarkTags(['if-none-match', '"alice.1", "bob.2", W/"alice.3"'], 'bob')).toEqual(['if-none-match', '"2"']);
+  });
+
+  it('W4 stay preconditions of a write', () => {
+    expect(unmarkTags(['if-match', '"alice.1", "bob.2", "3"'], 'bob')).toEqual(['if-match', '"alice.1", "2", "3"']);
+    expect(unmarkTags(['if-match', '*'], 'bob')).toEqual(['if-match', '*']);
+    expect(unmarkTags(['if-none-match', '*'], 'bob')).toEqual(['if-none-match', '*']);
+  });
+
+  it('leaves dates alone', () => {
+    const lines = ['if-range', 'Mon, 01 Jan 2024 00:00:00 GMT', 'range', 'bytes=1-', 'if-modified-since', 'x'];
+    expect(unmarkTags(lines, 'bob')).toEqual(lines);
+  });
+});

@@ -121,6 +121,16 @@ export const badStructure: Record<string, Case[]> = {
       /remove it/,
     ),
   ],
+  'W3 headers that steer caches': [
+    ...each(
+      words(
+        'cache-control expires age pragma clear-site-data cdn-cache-control cloudflare-cdn-cache-control x-edge-cache-control surrogate-control surrogate-key edge-control x-accel-expires x-accel-redirect x-accel-buffering x-sendfile x-litespeed-cache-control netlify-vary cdn-* cdn-c* cloudflare-* surrogate* x-accel-* x-a* x-sendfile* edge* cl* ag*',
+      ),
+      (d, name) => Object.assign(d.apis.orders, { returnHeaders: [name], cache: true }),
+      'apis.orders.returnHeaders',
+      /tells caches or a proxy in front what to do with an answer, .*: remove it/,
+    ),
+  ],
   'authentication that no login brings': [
     [
       'an acr beside those of the login',

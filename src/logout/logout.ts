@@ -84,9 +84,7 @@ async function endSession(
  */
 export function forgetInBrowser({ cookieName, apis }: Frontend, reply: FastifyReply): void {
   reply.clearCookie(cookieName);
-  // Whose calls another proxy forwards, its answers are not ours to see.
-  const isKept = apis.some(({ cache, upstream }) => cache || upstream.length === 0);
-  if (isKept) reply.header('clear-site-data', '"cache"');
+  if (apis.some(({ cache }) => cache)) reply.header('clear-site-data', '"cache"');
 }
 
 function isEqual(a: string, b: string): boolean {

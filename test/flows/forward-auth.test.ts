@@ -206,6 +206,23 @@ describe('whoever is refused', () => {
       expect([answer.status, answer.text, answer.header('set-cookie')]).toEqual([status, 'theirs', undefined]);
     }
   });
+
+  it('W3, W4 lets nobody keep what the API answers, and goes nowhere for it', async () => {
+    const alice = await all.loggedIn('alice');
+    all.orders.respondWith({
+      headers: [
+        ['Cache-Control', 'public, max-age=600'],
+        ['Expires', 'Thu, 01 Jan 2099 00:00:00 GMT'],
+        ['X-Accel-Redirect', '/_cloakroom'],
+        ['X-Accel-Expires', '600'],
+      ],
+      body: 'of alice',
+    });
+    const answer = await alice.fetch('/api/orders/1', csrf);
+    expect(answer.text).toBe('of alice');
+    expect(answer.all('cache-control')).toEqual(['no-store']);
+    expect(answer.headers.filter(([name]) => /^(expires|x-accel-|authorization)/i.test(name))).toEqual([]);
+  });
 });
 
 describe('a browser that talks to the proxy’s part', () => {

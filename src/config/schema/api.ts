@@ -138,12 +138,18 @@ export const api = z.strictObject({
   returnHeaders: z
     .array(headerName)
     .prefault([])
-    .meta({ description: 'Response headers to pass back besides the standard ones, such as `x-total-count`.' }),
+    .meta({
+      description:
+        'Response headers to pass back besides the standard ones, such as `x-total-count`; none that steers caches.',
+    }),
   websocket,
   cache: z
     .boolean()
     .prefault(false)
-    .meta({ description: 'Let the upstream’s `Cache-Control` through. Otherwise answers are `no-store`.' }),
+    .meta({
+      description:
+        'Let browsers keep answers as the upstream says, each for its own user (docs/apis.md). Otherwise they are `no-store`.',
+    }),
   timeouts: z
     .strictObject({
       connect: duration('Opening a connection.').prefault('2s'),

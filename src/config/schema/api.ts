@@ -135,21 +135,15 @@ export const api = z.strictObject({
     .array(headerName)
     .prefault([])
     .meta({ description: 'Request headers to pass on besides the standard ones, such as `x-shop-*`.' }),
-  returnHeaders: z
-    .array(headerName)
-    .prefault([])
-    .meta({
-      description:
-        'Response headers to pass back besides the standard ones, such as `x-total-count`; none that steers caches.',
-    }),
+  returnHeaders: z.array(headerName).prefault([]).meta({
+    description:
+      'Response headers to pass back besides the standard ones, such as `x-total-count`; none that steers caches.',
+  }),
   websocket,
-  cache: z
-    .boolean()
-    .prefault(false)
-    .meta({
-      description:
-        'Let browsers keep answers as the upstream says, each for its own user (docs/apis.md). Otherwise they are `no-store`.',
-    }),
+  cache: z.boolean().prefault(false).meta({
+    description:
+      'Let browsers keep answers as the upstream says, each for its own user (docs/apis.md). Otherwise they are `no-store`.',
+  }),
   timeouts: z
     .strictObject({
       connect: duration('Opening a connection.').prefault('2s'),

@@ -16,8 +16,8 @@ export function buildCachingHeaders(
     if (value !== undefined) headers.push(name, value);
   };
   const [cacheControl, vary] = [joined(linesOf('cache-control')), joined(linesOf('vary'))];
-  add('cache-control', callerHeaders === undefined ? cacheControl : withoutSharing(cacheControl ?? ''));
-  add('vary', callerHeaders === undefined ? vary : withCaller(vary ?? '', callerHeaders));
+  add('cache-control', callerHeaders === undefined ? cacheControl : privateControl(cacheControl ?? ''));
+  add('vary', callerHeaders === undefined ? vary : varyOf(`${vary ?? ''},${callerHeaders.join()}`));
   add('expires', joined(linesOf('expires')));
   const age = joined(linesOf('age'));
   if (age !== undefined && /^\d{1,10}$/.test(age)) add('age', age); // seconds
@@ -56,13 +56,29 @@ function withoutSharing(cacheControl: string): string {
  * The API can't know that its answer depends on our cookie. Named, it keeps a browser from giving one user what it stored
  * for the one before: their cookies differ. A name that is none reads as `*`: any request may get another answer.
  */
-function withCaller(vary: string, callerHeaders: readonly string[]): string {
+function fieldNames(vary: string): string {
   const names = new Map<string, string>();
-  for (const member of [...vary.split(','), ...callerHeaders]) {
+  for (const member of vary.split(',')) {
     const name = member.trim();
     if (name === '') continue;
     if (name === '*' || !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) return '*';
     if (!names.has(name.toLowerCase())) names.set(name.toLowerCase(), name);
   }
   return [...names.values()].join(', ');
+}
+
+const privateControl = remember(withoutSharing);
+const varyOf = remember(fieldNames);
+
+/** An API says the same few things over and over; reading them costs more than the rest of an answer's headers. */
+function remember(read: (text: string) => string): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    const before = known.get(text);
+    if (before !== undefined) return before;
+    const result = read(text);
+    if (known.size >= 100) known.clear();
+    if (text.length <= 200) known.set(text, result);
+    return result;
+  };
 }

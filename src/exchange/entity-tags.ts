@@ -4,7 +4,9 @@
 
 /** The tag as this owner's browser gets it. */
 export function markTag(etag: string, owner: string): string {
-  return etag.replace(/^(W\/)?"?/, (start) => `${start}${owner}.`);
+  const weak = etag.startsWith('W/') ? 2 : 0;
+  const at = etag[weak] === '"' ? weak + 1 : weak;
+  return `${etag.slice(0, at)}${owner}.${etag.slice(at)}`;
 }
 
 const member = /(?:W\/)?"[^"]*"|[^\s,]+/g;

@@ -2,6 +2,7 @@ import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources 
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
+import { checkKeysApart } from './key-checks.ts';
 import { checkRedis } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
 import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
@@ -64,6 +65,7 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   );
   checkFrontendsApart(frontends, named, problems, warnings);
   checkForwardAuth(frontends, named, input.trustedProxies, problems);
+  checkKeysApart(input, named, problems);
 
   if (input.session.idleTimeout > input.session.absoluteTimeout) {
     problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });

@@ -67,6 +67,11 @@ export function isServerKey(key: Secret, sent: string): boolean {
   return bytes.length === expected.length && timingSafeEqual(bytes, expected);
 }
 
+/** `isServerKey` for a secret that stands in the configuration too. */
+export function isSameKey(key: Secret, other: Secret): boolean {
+  return isServerKey(key, other.reveal());
+}
+
 function hkdf(key: Buffer, salt: string, info: string): Buffer {
   return Buffer.from(hkdfSync('sha256', key, salt, info, 32));
 }

@@ -39,10 +39,6 @@ export async function forwardAuthPlugin(
   const { frontend } = context;
   const ownPath = `${frontend.basePath}${endpoint}`;
   const isTrusted = buildRangeCheck(context.config.trustedProxies);
-  const { keys } = context.config.session;
-  // The proxy’s configuration is no place for what opens every session.
-  if (keys.some((serverKey) => isServerKey(serverKey, forwardAuth.key.reveal())))
-    throw new Error('forwardAuth.key: is one of session.keys too: make another with "cloakroom keygen"');
   const gates = frontend.apis.map((api) => ({
     api,
     prefix: `${frontend.basePath}${api.path}`,

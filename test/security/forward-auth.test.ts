@@ -161,7 +161,7 @@ describe('who may ask', () => {
     await other.stop();
   });
 
-  it('does not start with a server key as its key', async () => {
+  it('W16 does not start with a server key as its key', async () => {
     const config = await writeConfig({
       publicUrl: 'http://localhost:1',
       authorizationServer: { issuer: 'http://localhost:2', clientId: 'app', clientSecret: 'k3Jx-9aLq_0pZr' },
@@ -171,7 +171,7 @@ describe('who may ask', () => {
     });
     const started = startCloakroom('start', '--config', config.file);
     expect(await started.ended).toBe(1);
-    expect(started.stderr()).toContain('is one of session.keys too: make another');
+    expect(started.stderr()).toContain('forwardAuth.key: is session.keys.0 too: use a secret of its own');
     expect(started.stderr() + started.stdout()).not.toContain(key);
     await config.remove();
   });

@@ -6,6 +6,7 @@ import closeWithGrace from 'close-with-grace';
 import { pino } from 'pino';
 import { createApp } from './app.ts';
 import { formatProblem, loadConfig } from './config/load.ts';
+import { shownPath } from './config/shown.ts';
 import { loggerOptions, openLogStream } from './ops/logging.ts';
 import { reportReady, superviseWorkers } from './workers.ts';
 
@@ -52,8 +53,17 @@ export async function startServer(configFile: string): Promise<void> {
   });
 }
 
+/** What the system says has the file or host name in it, and that may be a secret in the wrong place of the file (W15). */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown error';
+  const { code, syscall, path, port } = error as NodeJS.ErrnoException & { port?: number };
+  if (syscall === undefined) return error.message;
+  const what = path === undefined ? (port === undefined ? '' : ` port ${port}`) : ` ${shownPath(path)}`;
+  return `${syscall}${what}: ${code ?? 'failed'}`;
+}
+
 /** One line for the operator instead of a stack: a port that is taken, a CA file or SPA folder that is not there. */
 function giveUp(key: string, error: unknown): never {
-  console.error(`${key}: can't start: ${error instanceof Error ? error.message : 'unknown error'}`);
+  console.error(`${key}: can't start: ${reasonOf(error)}`);
   process.exit(1);
 }

@@ -2,6 +2,7 @@ import type { CrossProblem } from './document.ts';
 import { isReserved, isSteering } from './reserved-headers.ts';
 import type { ApiConfig } from './schema/api.ts';
 import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+import { shownKey, shownPath } from './shown.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
 export function checkApis(
@@ -16,7 +17,7 @@ export function checkApis(
     if (clash !== undefined) {
       problems.push({
         path: [...path, name, 'path'],
-        message: `overlaps ${clash.path} of ${clash.name}: give each API a path of its own`,
+        message: `overlaps ${shownPath(clash.path, 'the path')} of ${shownKey(clash.name)}: give each API a path of its own`,
       });
     }
     if (isWithin(api.path, '/bff') || isWithin('/bff', api.path)) {
@@ -52,13 +53,13 @@ function checkHeaders(
     for (const header of headers.filter(isReserved))
       problems.push({
         path: [...path, key],
-        message: `${header} is set or withheld by Cloakroom itself: remove it`,
+        message: `${shownKey(header)} is set or withheld by Cloakroom itself: remove it`,
       });
   }
   for (const header of returnHeaders.filter((name) => isSteering(name) && !isReserved(name)))
     problems.push({
       path: [...path, 'returnHeaders'],
-      message: `${header} tells caches or a proxy in front what to do with an answer, and could give it to another caller: remove it, and set cache: true if browsers may keep answers`,
+      message: `${shownKey(header)} tells caches or a proxy in front what to do with an answer, and could give it to another caller: remove it, and set cache: true if browsers may keep answers`,
     });
 }
 

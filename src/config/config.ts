@@ -9,6 +9,7 @@ import type { AuthorizationServerConfig } from './schema/authorization-server.ts
 import type { BearerIssuerConfig } from './schema/bearer.ts';
 import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema/schema.ts';
 import { isLoopbackHost } from './schema/values.ts';
+import { isName, shownKey } from './shown.ts';
 
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
 export type { AuthorizationServerConfig } from './schema/authorization-server.ts';
@@ -215,7 +216,7 @@ function checkFrontendsApart(
       const [one, two] = [frontend.authorizationServer, other.authorizationServer];
       if (one.issuer === two.issuer && one.clientId === two.clientId) {
         warnings.push(
-          `frontends ${frontend.name} and ${other.name} share the client ${one.clientId}: a back-channel logout reaches only one of them. Register a client for each`,
+          `frontends ${frontend.name} and ${other.name} share the client ${shownKey(one.clientId)}: a back-channel logout reaches only one of them. Register a client for each`,
         );
       }
       const isWithinOther =
@@ -253,12 +254,12 @@ function checkForwardAuth(
     if (trustedProxies.length === 0)
       problems.push({ path, message: 'is for trusted proxies only: list their addresses in trustedProxies' });
     const others = frontends.filter((_, at) => at !== index);
-    for (const host of forwardAuth.hosts) {
+    forwardAuth.hosts.forEach((host) => {
       if (others.some((other) => other.host === host || other.forwardAuth?.hosts.includes(host)))
         problems.push({
           path: [...path, 'hosts'],
-          message: `${host} leads to another frontend too: give each a host name of its own`,
+          message: 'leads to another frontend too: give each a host name of its own',
         });
-    }
+    });
   });
 }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import { isName, shownKey, shownPath } from './shown.ts';
+import { yamlFault } from './yaml-faults.ts';
 
 /** One thing that is wrong with the configuration: where it is, and what to do about it. */
 export interface Problem {
@@ -29,22 +31,23 @@ export interface ConfigDocument {
   problemAt(path: KeyPath, message: string): Problem;
 }
 
+/** By itself the parser prints keys that are no texts as warnings of the process. */
+const yamlOptions = { uniqueKeys: true, strict: true, logLevel: 'error' } as const;
+
 /** Reads YAML 1.2 text. Duplicate keys, syntax errors and references that lead nowhere become problems. */
 export function readDocument(file: string, text: string, env: NodeJS.ProcessEnv): ConfigDocument {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, strict: true });
+  const document = parseDocument(text, { ...yamlOptions, lineCounter: lines });
   const problems: Problem[] = [];
   const at = (offset: number, key: string, message: string): Problem => {
     const { line, col } = lines.linePos(offset);
     return { file, line, column: col, key, message };
   };
   const problemAt = (path: KeyPath, message: string) =>
-    at(offsetOf(document, path), path.map(String).join('.'), message);
+    at(offsetOf(document, path), path.map(shownKey).join('.'), message);
 
   for (const error of [...document.errors, ...document.warnings]) {
-    problems.push(
-      at(error.pos[0], '', `is not valid YAML: ${faultOf(error.message)}: correct the line, or quote the value`),
-    );
+    problems.push(at(error.pos[0], '', yamlFault(error.code)));
   }
   if (problems.length > 0) return { file, data: undefined, problems, problemAt };
   const plain = resolveAliases(document);
@@ -57,12 +60,6 @@ export function readDocument(file: string, text: string, env: NodeJS.ProcessEnv)
     folder: dirname(resolve(file)),
   });
   return { file, data, problems, problemAt };
-}
-
-/** What the parser complains of, without the text that it quotes: that may be an unquoted secret (L6). */
-function faultOf(message: string): string {
-  const [line = ''] = message.split('\n');
-  return line.replace(/ at line \d+, column \d+:?$/, '').replace(/: .*$/, '');
 }
 
 /** The yaml library throws for an alias without anchor and for alias bombs. */
@@ -111,9 +108,9 @@ function fill(
 ): unknown {
   if (typeof value === 'string') {
     return value.replace(reference, (whole, kind: string, name: string) => {
-      const found = kind === 'env' ? fromEnvironment(name, sources.env) : fromFile(resolve(sources.folder, name));
+      const found = kind === 'env' ? fromEnvironment(name, sources.env) : fromFile(name, sources.folder);
       if (found.value !== undefined) return found.value;
-      report(path, `${whole}: ${found.why}`);
+      report(path, found.why);
       return whole;
     });
   }
@@ -134,16 +131,18 @@ function fromEnvironment(name: string, env: NodeJS.ProcessEnv): Found {
   if (value !== undefined && value !== '') return { value };
   const file = env[`${name}_FILE`];
   if (file !== undefined && file !== '') return fromFile(file);
+  const shown = isName(name.toLowerCase()) && !/[a-z][A-Z]|[A-Z][a-z]/.test(name) ? name : undefined;
+  if (shown === undefined) return { why: 'the environment variable that is named here is not set: set it' };
   return {
-    why: `the environment variable is not set: set ${name}, or ${name}_FILE to the path of a file that has the value`,
+    why: `\${env:${shown}}: the environment variable is not set: set ${shown}, or ${shown}_FILE to the path of a file that has the value`,
   };
 }
 
-function fromFile(path: string): Found {
+function fromFile(path: string, folder = '.'): Found {
   try {
-    return { value: readFileSync(path, 'utf8').replace(/\r?\n$/, '') };
+    return { value: readFileSync(resolve(folder, path), 'utf8').replace(/\r?\n$/, '') };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
-    return { why: `${path} can't be read (${code}): create the file or correct the path` };
+    return { why: `${shownPath(path)} can't be read (${code}): create the file or correct the path` };
   }
 }

@@ -4,6 +4,7 @@ import { buildConfig, type Config } from './config.ts';
 import { type ConfigDocument, type KeyPath, type Problem, readDocument } from './document.ts';
 import { salvageProblems } from './salvage.ts';
 import { configSchema } from './schema/schema.ts';
+import { isName } from './shown.ts';
 
 export type LoadResult = { ok: true; config: Config; warnings: string[] } | { ok: false; problems: Problem[] };
 
@@ -89,7 +90,10 @@ function explainIssue(document: ConfigDocument, issue: z.core.$ZodIssue): Proble
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) =>
-        document.problemAt([...path, key], `unknown key: remove it or correct its spelling${suggestion(path, key)}`),
+        document.problemAt(
+          [...path, key],
+          `unknown key${isName(key) ? '' : ' (not shown, because it may be a secret)'}: remove it or correct its spelling${suggestion(path, key)}`,
+        ),
       );
     case 'invalid_type':
       return [
@@ -152,7 +156,11 @@ function unwrap(schema: unknown): SchemaInside | undefined {
 
 function child(schema: unknown, step: string): unknown {
   const inside = unwrap(schema);
-  return inside?.shape?.[step] ?? inside?.valueType ?? inside?.element;
+  return (
+    (Object.hasOwn(inside?.shape ?? {}, step) ? inside?.shape?.[step] : undefined) ??
+    inside?.valueType ??
+    inside?.element
+  );
 }
 
 /** Levenshtein distance of two short names. */

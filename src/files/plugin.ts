@@ -14,7 +14,7 @@ import { fileHeaders } from '../problems/security-headers.ts';
 export async function filesPlugin(scope: FastifyInstance, { frontend }: FrontendContext): Promise<void> {
   const root = resolve(frontend.files ?? '');
   if (!existsSync(join(root, 'index.html'))) {
-    throw new Error(`files: ${root} has no index.html: build the SPA first or correct the path`);
+    throw new Error('files: the folder has no index.html: build the SPA first or correct the path');
   }
   const headers = Object.entries(fileHeaders(frontend.isSecure));
   scope.addHook('onRoute', (route) => {

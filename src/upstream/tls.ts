@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Api } from '../config/config.ts';
+import { shownPath } from '../config/shown.ts';
 
 /**
  * What a connection to the API trusts and shows (PX23): its CA instead of the system's, and our certificate for mutual
@@ -17,7 +18,9 @@ export function loadUpstreamTls(api: Api, key: string, warn: (setting: string) =
   const privateKey = readPem(keyKey, clientCertificate.keyFile, createPrivateKey);
   const certificate = new X509Certificate(cert);
   if (!certificate.checkPrivateKey(createPrivateKey(privateKey)))
-    throw new Error(`${keyKey}: ${clientCertificate.keyFile} is not the key of the certificate in certFile: pair them`);
+    throw new Error(
+      `${keyKey}: ${shownPath(clientCertificate.keyFile)} is not the key of the certificate in certFile: pair them`,
+    );
   if (certificate.validToDate.getTime() < Date.now())
     warn(`${certKey}: the certificate expired on ${certificate.validTo}: the API will refuse it. Renew it and restart`);
   return createSecureContext({ ...(ca === undefined ? {} : { ca }), cert, key: privateKey });
@@ -29,14 +32,14 @@ function readPem(key: string, file: string, check: (pem: string) => unknown): st
     pem = readFileSync(file, 'utf8');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
-    throw new Error(`${key}: can't read ${file} (${code}): correct the path or its permissions`);
+    throw new Error(`${key}: can't read ${shownPath(file)} (${code}): correct the path or its permissions`);
   }
   try {
     check(pem);
   } catch {
     // The reason is left out: OpenSSL may put pieces of what it read into it.
     throw new Error(
-      `${key}: ${file} has no usable PEM: a certificate, or a private key without a passphrase, is needed`,
+      `${key}: ${shownPath(file)} has no usable PEM: a certificate, or a private key without a passphrase, is needed`,
     );
   }
   return pem;

@@ -6,7 +6,7 @@ import closeWithGrace from 'close-with-grace';
 import { pino } from 'pino';
 import { createApp } from './app.ts';
 import { formatProblem, loadConfig } from './config/load.ts';
-import { shownPath } from './config/shown.ts';
+import { shownPath } from './crypto/shown.ts';
 import { loggerOptions, openLogStream } from './ops/logging.ts';
 import { reportReady, superviseWorkers } from './workers.ts';
 

@@ -1,7 +1,9 @@
+import { isName, shownKey } from '../crypto/shown.ts';
 import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
+import { exposureWarnings } from './exposure.ts';
 import { checkKeysApart } from './key-checks.ts';
 import { checkRedis } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
@@ -9,7 +11,6 @@ import type { AuthorizationServerConfig } from './schema/authorization-server.ts
 import type { BearerIssuerConfig } from './schema/bearer.ts';
 import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema/schema.ts';
 import { isLoopbackHost } from './schema/values.ts';
-import { isName, shownKey } from './shown.ts';
 
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
 export type { AuthorizationServerConfig } from './schema/authorization-server.ts';
@@ -67,6 +68,7 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   checkFrontendsApart(frontends, named, problems, warnings);
   checkForwardAuth(frontends, named, input.trustedProxies, problems);
   checkKeysApart(input, named, problems);
+  warnings.push(...exposureWarnings(input));
 
   if (input.session.idleTimeout > input.session.absoluteTimeout) {
     problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });

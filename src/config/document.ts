@@ -1,8 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import { isName, shownKey, shownPath } from './shown.ts';
-import { yamlFault } from './yaml-faults.ts';
+import {
+  type Document,
+  type ErrorCode,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+} from 'yaml';
+import { isName, shownKey, shownPath } from '../crypto/shown.ts';
 
 /** One thing that is wrong with the configuration: where it is, and what to do about it. */
 export interface Problem {
@@ -97,6 +106,9 @@ interface Sources {
   folder: string;
 }
 
+/** `__proto__`, `constructor`, …: a rule, API or frontend of that name would be dropped, or found where there is none. */
+const inherited = new Set(Object.getOwnPropertyNames(Object.prototype));
+
 const reference = /\$\{(env|file):([^}]*)\}/g;
 
 /** Replaces references in every string. A value never passes through YAML, so it can't add keys. */
@@ -117,7 +129,14 @@ function fill(
   if (Array.isArray(value)) return value.map((item, index) => fill(item, [...path, index], report, sources));
   if (typeof value === 'object' && value !== null) {
     return Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [key, fill(item, [...path, key], report, sources)]),
+      Object.entries(value).flatMap(([key, item]) => {
+        if (!inherited.has(key)) return [[key, fill(item, [...path, key], report, sources)]];
+        report(
+          [...path, key],
+          'unknown key: every object has one of this name, so nothing may be called so: rename it',
+        );
+        return [];
+      }),
     );
   }
   return value;
@@ -145,4 +164,36 @@ function fromFile(path: string, folder = '.'): Found {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
     return { why: `${shownPath(path)} can't be read (${code}): create the file or correct the path` };
   }
+}
+
+/**
+ * What is wrong with YAML, in our words: the parser's own quote the text around the fault, and that may be a secret
+ * without quotes, a tag or an anchor that was meant as a value (L6, W15).
+ */
+const yamlFaults: Partial<Record<ErrorCode, string>> = {
+  ALIAS_PROPS: 'an alias has an anchor or tag',
+  BAD_ALIAS: 'an alias or anchor has no proper name',
+  BAD_COLLECTION_TYPE: 'a tag does not fit what it stands at',
+  BAD_DIRECTIVE: 'a line that begins with % is a directive, and not a known one',
+  BAD_DQ_ESCAPE: 'an unknown escape in double quotes',
+  BAD_INDENT: 'the indentation does not fit',
+  BAD_PROP_ORDER: 'an anchor or tag stands in the wrong place',
+  BAD_SCALAR_START: 'a value begins with a character that needs quotes',
+  BLOCK_AS_IMPLICIT_KEY: 'a value stands where a key was expected',
+  BLOCK_IN_FLOW: 'a block inside brackets',
+  DUPLICATE_KEY: 'a key stands there twice, and keys must be unique',
+  KEY_OVER_1024_CHARS: 'a key is too long',
+  MISSING_CHAR: 'a quote, bracket, comma, colon or space is missing',
+  MULTILINE_IMPLICIT_KEY: 'a key runs over several lines',
+  MULTIPLE_ANCHORS: 'two anchors at one value',
+  MULTIPLE_DOCS: 'there are several documents',
+  MULTIPLE_TAGS: 'two tags at one value',
+  NON_STRING_KEY: 'a key is no text',
+  TAB_AS_INDENT: 'a tab in the indentation',
+  TAG_RESOLVE_FAILED: 'Unresolved tag',
+  UNEXPECTED_TOKEN: 'something stands where nothing was expected',
+};
+
+function yamlFault(code: ErrorCode): string {
+  return `is not valid YAML: ${yamlFaults[code] ?? 'it can’t be read here'}: correct the line, or quote the value`;
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
+import { isName } from '../crypto/shown.ts';
 import { buildConfig, type Config } from './config.ts';
 import { type ConfigDocument, type KeyPath, type Problem, readDocument } from './document.ts';
 import { salvageProblems } from './salvage.ts';
 import { configSchema } from './schema/schema.ts';
-import { isName } from './shown.ts';
 
 export type LoadResult = { ok: true; config: Config; warnings: string[] } | { ok: false; problems: Problem[] };
 

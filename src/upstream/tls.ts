@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Api } from '../config/config.ts';
-import { shownPath } from '../config/shown.ts';
+import { shownPath } from '../crypto/shown.ts';
 
 /**
  * What a connection to the API trusts and shows (PX23): its CA instead of the system's, and our certificate for mutual

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { formatProblem, parseConfig } from '../../src/config/load.ts';
 import { configSchema } from '../../src/config/schema/schema.ts';
-import { isName } from '../../src/config/shown.ts';
+import { isName } from '../../src/crypto/shown.ts';
 import { startCloakroom, writeConfig } from '../support/process.ts';
 
 // A line that slipped, a colon too many, a variable where its value was pasted: whatever stands where it should not may

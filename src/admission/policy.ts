@@ -40,7 +40,7 @@ export function buildRoutes(api: Api): ((method: string, path: string) => Route[
   if (api.routes.length === 0) return undefined;
   const routes = api.routes.map((route) => ({
     route,
-    segments: route.path.slice(1).toLowerCase().split('/'),
+    segments: route.path.slice(1).split('/').map(plainSegment),
     methods: route.methods === undefined ? undefined : new Set<string>(route.methods),
   }));
   return (method, path) => {
@@ -58,13 +58,17 @@ export function buildRoutes(api: Api): ((method: string, path: string) => Route[
 
 function matches(wanted: string, segment: string | undefined): boolean {
   if (segment === undefined || segment === '') return false;
-  // Frameworks take /refunds.json for /refunds, in another format.
-  return wanted === '*' || wanted === segment || wanted === segment.replace(/\.[a-z]{1,5}$/, '');
+  if (wanted === '*' || wanted === segment) return true;
+  // Frameworks take /refunds.geojson and /refunds.tar.gz for /refunds, in another format (W10).
+  return segment.startsWith(wanted) && segment.charAt(wanted.length) === '.';
 }
 
-/** /%61dmin, /Admin, /admin;v=1 and /admin. are /admin to many. The request guard saw to the rest. */
+/**
+ * /%61dmin, /Admin, /admin;v=1 and /admin. are /admin to many; /admin%3Fx and /admin%23x are to whom a proxy sends what
+ * it decoded, for the path ends there. The request guard saw to the rest.
+ */
 function plainSegment(segment: string): string {
-  const [name = ''] = decode(segment).split(';');
+  const [name = ''] = decode(segment).split(/[;?#]/, 1);
   let end = name.length;
   while (end > 0 && (name[end - 1] === '.' || name[end - 1] === ' ')) end--;
   return name.slice(0, end).toLowerCase() || segment;

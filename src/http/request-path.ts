@@ -19,7 +19,8 @@ export function targetFault(target: string): string | undefined {
   if (/%(?![0-9a-f]{2})/i.test(path)) return 'a malformed escape';
   if (/%(2f|5c|[01][0-9a-f]|7f)/i.test(path)) return 'an encoded slash, backslash or control character';
   if (/\/%3b/i.test(path)) return 'an empty segment';
-  if (/\/(\.|%2e){1,2}(?=[/;]|%3b|$)/i.test(path)) return 'a dot segment';
+  // To whom a proxy sends what it decoded, the path ends at %3f and %23.
+  if (/\/(\.|%2e){1,2}(?=[/;]|%(3b|3f|23)|$)/i.test(path)) return 'a dot segment';
   try {
     // Whoever decodes twice would find what was refused above: %252e, and also %25%32%65.
     return /%[0-9a-f]{2}/i.test(decodeURIComponent(path)) ? 'a doubly encoded character' : undefined;

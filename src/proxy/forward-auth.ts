@@ -139,8 +139,7 @@ function originalRequest(
   const isOneWay = ways.length === 1 && methods.length === 1 && targets.length === 1;
   if (!isOneWay || target === undefined || !allMethods.some((known) => known === method))
     throw problem(ForwardAuthInvalid);
-  // A proxy that forwards what it decoded (nginx: $uri, rewrite) would end the path there, behind /admin%3F.
-  if (targetFault(target) !== undefined || /^[^?]*%(3f|23)/i.test(target)) throw problem(PathNotCanonical);
+  if (targetFault(target) !== undefined) throw problem(PathNotCanonical);
   if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
   return { method: method as string, target, isBehindOurs };
 }

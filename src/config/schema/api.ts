@@ -40,7 +40,7 @@ const route = z.strictObject({
     .refine((path) => !/\/\.\.?(\/|$)/.test(path), 'must not have . or .. segments')
     .meta({
       description:
-        'Path below the API’s `path`, with everything under it; `*` stands for exactly one segment. However it is written: in any case, with escapes, parameters (`/refunds;v=1`) or a format (`/refunds.json`).',
+        'Path below the API’s `path`, with everything under it; `*` stands for exactly one segment. However it is written: in any case, with escapes, parameters (`/refunds;v=1`) or a format (`/refunds.json`, `/refunds.tar.gz`: whatever begins with a dot).',
       examples: ['/*/refunds'],
     }),
   methods: z

@@ -47,6 +47,13 @@ const suffix = fc.constantFrom(
   '.json',
   '.XML',
   '.json;v=1',
+  '.geojson',
+  '.jsonld',
+  '.tar.gz',
+  '.anything.else;x.y',
+  '%2Etar%2egz',
+  '%3Fx',
+  '%23x.y',
 );
 const below = fc.constantFrom('', '/', '/x', '/x/y/', ';x/y', '/;/');
 
@@ -95,8 +102,38 @@ describe('buildRules', () => {
       );
     for (const path of ['', '/', '/?x'])
       expect(namesFor([{ path: '/*' }], 'GET', path.split('?')[0] ?? '')).toEqual([]);
-    expect(namesFor([{ path: '/v1' }], 'GET', '/v1.2')).toEqual([]);
     expect(namesFor([{ path: '/index.html' }], 'GET', '/index.html')).toEqual(['/index.html']);
+  });
+
+  it('W10 a group holds with whatever follows a dot, also where it has dots itself', () => {
+    for (const ending of [
+      '.geojson',
+      '.jsonld',
+      '.tar.gz',
+      '.anything.else',
+      '.json;v=1',
+      ';v=1.json',
+      '.%6ason',
+      '..x',
+    ])
+      for (const path of ['/refunds', '/v1.0', '/v1.0/items', '/file.json', '/.well-known', '/Admin.']) {
+        expect(namesFor([{ path }], 'GET', `${path}${ending}`), path + ending).toEqual([path]);
+        expect(namesFor([{ path }], 'GET', `${path}${ending}/x`), path + ending).toEqual([path]);
+        expect(namesFor([{ path: `/*${path}` }], 'GET', `/7.x${path}${ending}`), path + ending).toEqual([`/*${path}`]);
+      }
+    for (const path of ['/refunds', '/v1.0', '/file.json', '/.well-known', '/admin.'])
+      expect(namesFor([{ path }], 'GET', path)).toEqual([path]);
+    for (const [path, other] of [
+      ['/refunds', '/refund.s'],
+      ['/refunds', '/refundsx.json'],
+      ['/refunds', '/.refunds'],
+      ['/v1.0', '/v1'],
+      ['/v1.0', '/v1.1'],
+      ['/v1.0', '/v1.01'],
+      ['/.well-known', '/.x'],
+      ['/.well-known', '/x'],
+    ] as const)
+      expect(namesFor([{ path }], 'GET', other), other).toEqual([]);
   });
 
   it('a group is about its methods, HEAD being a GET', () => {

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import fastifyStatic from '@fastify/static';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { isNavigation } from '../http/request-source.ts';
 import { problem, RouteUnknown } from '../problems/errors.ts';
 import { fileHeaders } from '../problems/security-headers.ts';
+import { createFileLookup } from './lookup.ts';
 
 /**
  * Serves the built SPA. The files are those that stand there at start: a request can only name one of them, so it
@@ -22,8 +23,7 @@ export async function filesPlugin(scope: FastifyInstance, { frontend }: Frontend
   });
   await scope.register(fastifyStatic, {
     root,
-    prefix: '/',
-    wildcard: false,
+    serve: false, // its routes would be made of the names
     cacheControl: false,
     setHeaders(reply, path) {
       for (const [name, value] of headers) reply.header(name, value);
@@ -32,8 +32,13 @@ export async function filesPlugin(scope: FastifyInstance, { frontend }: Frontend
       reply.header('cache-control', isHashed ? 'public, max-age=31536000, immutable' : 'no-cache');
     },
   });
-  scope.get('/*', async (request, reply) => {
-    if (!isNavigation(request.headers)) throw problem(RouteUnknown);
-    return reply.sendFile('index.html');
-  });
+  const files = await createFileLookup(root);
+  async function answer(request: FastifyRequest, reply: FastifyReply) {
+    const { '*': path = '' } = request.params as { '*'?: string }; // the router decoded it, once
+    const name =
+      (await files.find(path)) ?? (isNavigation(request.headers) ? await files.find('index.html') : undefined);
+    if (name === undefined) throw problem(RouteUnknown);
+    return reply.sendFile(`/${name}`);
+  }
+  for (const url of ['/', '/*']) scope.route({ method: ['GET', 'HEAD'], url, handler: answer });
 }

@@ -26,6 +26,8 @@ export interface Call {
   /** Below the API’s own path, raw and without the query. */
   path: string;
   headers: IncomingHttpHeaders;
+  /** Of the client, as limits count it. Undefined: it has gone already. */
+  address: string | undefined;
   /** As Node read them, names and values in turn. */
   rawHeaders: string[];
   /** Without the question mark. */

@@ -3,6 +3,7 @@ import type { BearerIdentity } from '../bearer/claims.ts';
 import type { Api, RequireConfig } from '../config/config.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { limitedAs, readAddress } from '../http/client-address.ts';
 import { cookieValues } from '../http/cookies.ts';
 import {
   BearerBound,
@@ -16,6 +17,7 @@ import {
   type Problem,
   type ProblemType,
   problem,
+  RateLimited,
 } from '../problems/errors.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
 import { evaluatePolicy } from './policy.ts';
@@ -24,6 +26,8 @@ import { buildChallenge } from './step-up.ts';
 /** What a request says about who calls. */
 export interface Presented {
   headers: { cookie?: string | undefined };
+  /** Of the client; undefined when it has gone already. */
+  address: string | undefined;
   /** As Node read them: only here are two `Authorization` lines two. */
   rawHeaders: string[];
   /** Without the question mark. */
@@ -71,7 +75,7 @@ export function buildBearer(context: FrontendContext, api: Api): AdmitBearer {
       return api.accept.includes('session') ? undefined : { kind: 'refused', problem: refusal(BearerRequired) };
     }
     if (read.kind === 'refused') return read;
-    const verified = await bearer.verify(read.token, own);
+    const verified = await bearer.verify(read.token, own, clientOf(call));
     metrics.bearerTokens.inc({ frontend: frontend.name, issuer: verified.issuer, outcome: verified.kind });
     if (verified.kind !== 'valid') return refuse(call, verified, facts);
     const { identity } = verified;
@@ -108,6 +112,11 @@ export function watchToken(
   return stop;
 }
 
+/** Whose failures count together. */
+function clientOf({ address = '' }: Presented): string {
+  return limitedAs(readAddress(address) ?? address);
+}
+
 type ReadBearer = { kind: 'token'; token: string } | { kind: 'refused'; problem: Problem };
 
 /** The one place of a token is one `Authorization` line; anything that two parties could read in two ways is 400 (BV4). */
@@ -137,6 +146,11 @@ function refuse(
   facts: { frontend: string; api: string },
 ): BearerAdmission {
   const { kind, issuer } = verified;
+  if (verified.kind === 'limited') {
+    const { retryAfterSeconds } = verified;
+    call.log.info({ ...facts, issuer, reason: 'too many bad tokens', audit: 'bearer_refused' }, 'request refused');
+    return { kind: 'refused', problem: problem(RateLimited, { retryAfterSeconds }) };
+  }
   if (verified.kind === 'unavailable') {
     const { fault } = verified;
     call.log.warn({ ...facts, issuer, fault }, 'a token can’t be verified: its issuer gives no keys or no answer');

@@ -1,7 +1,9 @@
 import { decodeJwt, decodeProtectedHeader, errors, type JWTHeaderParameters } from 'jose';
 import type { BearerIssuer } from '../config/config.ts';
+import { hashId } from '../crypto/keys.ts';
 import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
 import { type BearerIdentity, buildBearerIdentity, type Claims, claimFault } from './claims.ts';
+import { createFailures, TooManyFailuresError } from './failures.ts';
 import {
   type BearerPeer,
   type BearerPeerOptions,
@@ -10,6 +12,7 @@ import {
   type UnverifiedJwt,
   verifySignature,
 } from './issuer.ts';
+import { createRemembered } from './remembered.ts';
 
 /** What came of a token that a caller brought. `issuer` is the configured name of the one that it names, or `none`. */
 export type VerifiedBearer =
@@ -17,12 +20,17 @@ export type VerifiedBearer =
   | { kind: 'invalid'; issuer: string; reason: string }
   /** Bound to a key of the caller, which nobody has shown here. */
   | { kind: 'bound'; issuer: string }
+  /** Whoever sent it has sent too many bad ones: it was not looked at. */
+  | { kind: 'limited'; issuer: string; retryAfterSeconds: number }
   /** Nothing is known about it: 503, never 401 and never let through. */
   | { kind: 'unavailable'; issuer: string; fault: Fault };
 
 export interface BearerVerifier {
-  /** `own`: the names of the API itself, one of which must be an audience of the token; none if it has no name. */
-  verify(token: string, own: string[]): Promise<VerifiedBearer>;
+  /**
+   * `own`: the names of the API itself, one of which must be an audience of the token; none if it has no name. `client`:
+   * who sent it, as limits count.
+   */
+  verify(token: string, own: string[], client?: string): Promise<VerifiedBearer>;
   /** Reads metadata ahead of the first token. */
   start(): void;
   close(): Promise<void>;
@@ -30,16 +38,42 @@ export interface BearerVerifier {
 
 /** Before anything is parsed. Microsoft Entra lists up to 200 groups, which make 10 KiB. Characters. */
 const longestToken = 12 * 1024;
+/** A good JWT is remembered for so long, whatever its `exp` says. Milliseconds. */
+const longestRemembered = 3_600_000;
 
 /** Verifies access tokens of the configured issuers (RFC 9068, RFC 7662). Its state is keys and answers, never a session. */
 export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPeerOptions): BearerVerifier {
   const { nowMs } = options;
-  const peers = issuers.map((issuer) => createBearerPeer(issuer, options));
+  const failures = createFailures(nowMs);
+  const peers = issuers.map((issuer) => createBearerPeer(issuer, failures, options));
   const byIssuer = new Map(peers.map((peer) => [peer.config.issuer, peer]));
   const introspecting = peers.find(({ introspect }) => introspect !== undefined);
 
-  /** Throws when the issuer can't be asked. */
-  async function judge(token: string, own: string[]): Promise<VerifiedBearer> {
+  /** JWTs that were good: their callers are not stopped by what others behind the same address bring. */
+  const goodJwts = createRemembered<true>();
+
+  /** The claims, or what is wrong with the token. */
+  async function verified(
+    { config, keys }: BearerPeer,
+    token: string,
+    jwt: UnverifiedJwt,
+    own: string[],
+    client: string,
+  ): Promise<Claims | string> {
+    if (keys === undefined) return 'not opaque';
+    const now = nowMs();
+    // First what needs no key: a token that is over or meant for others makes nobody look for its key.
+    const fault = headerFault(jwt, config) ?? claimFault(jwt.claims, config, own, now);
+    if (fault !== undefined) return fault;
+    const name = hashId(token);
+    const isKnown = goodJwts.get(name, now) !== undefined;
+    if (!isKnown) failures.check(client);
+    const claims = await verifySignature(token, keys, config, now);
+    if (!isKnown) goodJwts.set(name, true, now + longestRemembered);
+    return claims;
+  }
+
+  async function judge(token: string, own: string[], client: string): Promise<VerifiedBearer> {
     const jwt = readJwt(token);
     const peer = jwt === undefined ? introspecting : byIssuer.get(String(jwt.claims.iss));
     if (peer === undefined) return { kind: 'invalid', issuer: 'none', reason: jwt === undefined ? 'not a JWT' : 'iss' };
@@ -48,22 +82,29 @@ export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPee
       reason === 'cnf' ? { kind: 'bound', issuer: config.name } : { kind: 'invalid', issuer: config.name, reason };
     try {
       const found =
-        jwt === undefined ? await introspected(peer, token) : await verified(peer, token, jwt, own, nowMs());
+        jwt === undefined ? await introspected(peer, token, client) : await verified(peer, token, jwt, own, client);
       if (typeof found === 'string') return refusal(found);
       const fault = claimFault(found, config, own, nowMs());
       return fault === undefined
         ? { kind: 'valid', issuer: config.name, identity: buildBearerIdentity(found, config) }
         : refusal(fault);
     } catch (error) {
-      if (error instanceof errors.JOSEError) return refusal(error.code);
-      if (error instanceof KeysUnavailableError && error.isUnknownKey) return refusal('unknown key');
+      if (error instanceof TooManyFailuresError)
+        return { kind: 'limited', issuer: config.name, retryAfterSeconds: error.retryAfterSeconds };
+      const isUnknownKey = error instanceof KeysUnavailableError && error.isUnknownKey;
+      if (error instanceof errors.JOSEError || isUnknownKey) {
+        failures.note(client);
+        return refusal(isUnknownKey ? 'unknown key' : (error as errors.JOSEError).code);
+      }
       return { kind: 'unavailable', issuer: config.name, fault: sortFault(error) };
     }
   }
 
   return {
-    async verify(token, own) {
-      return token.length > longestToken ? { kind: 'invalid', issuer: 'none', reason: 'too long' } : judge(token, own);
+    async verify(token, own, client = '') {
+      return token.length > longestToken
+        ? { kind: 'invalid', issuer: 'none', reason: 'too long' }
+        : judge(token, own, client);
     },
     start() {
       for (const peer of peers) peer.start();
@@ -74,22 +115,12 @@ export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPee
   };
 }
 
-/** The claims, or what is wrong with the token. */
-async function verified(
-  { config, keys }: BearerPeer,
+async function introspected(
+  { config, introspect }: BearerPeer,
   token: string,
-  jwt: UnverifiedJwt,
-  own: string[],
-  nowMs: number,
+  client: string,
 ): Promise<Claims | string> {
-  if (keys === undefined) return 'not opaque';
-  // First what needs no key: a token that is over or meant for others makes nobody look for its key.
-  const fault = headerFault(jwt, config) ?? claimFault(jwt.claims, config, own, nowMs);
-  return fault ?? verifySignature(token, keys, config, nowMs);
-}
-
-async function introspected({ config, introspect }: BearerPeer, token: string): Promise<Claims | string> {
-  const answer = await introspect?.(token);
+  const answer = await introspect?.(token, client);
   if (answer?.kind !== 'active') return 'inactive';
   // Whoever answers is the issuer; what it says about itself must not differ. A refresh token has no type, or another.
   const { token_type: type = 'Bearer' } = answer.claims;

@@ -6,6 +6,7 @@ import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
 import { checkMetadata, createMetadata, type MetadataLog } from '../issuer/metadata.ts';
 import type { Claims } from './claims.ts';
+import type { Failures } from './failures.ts';
 import { createIntrospection, type Introspect } from './introspection.ts';
 
 /** One issuer of tokens that callers bring. */
@@ -26,7 +27,11 @@ export interface BearerPeerOptions {
   log: MetadataLog;
 }
 
-export function createBearerPeer(config: BearerIssuer, { nowMs, log }: BearerPeerOptions): BearerPeer {
+export function createBearerPeer(
+  config: BearerIssuer,
+  failures: Failures,
+  { nowMs, log }: BearerPeerOptions,
+): BearerPeer {
   const { issuer, jwksUri, introspection } = config;
   const caller = createCaller(config.timeout, config.caFile);
   const clientAuthentication =
@@ -85,7 +90,14 @@ export function createBearerPeer(config: BearerIssuer, { nowMs, log }: BearerPee
     ...(hasKeys ? { keys: createKeySet(caller, getUri, nowMs) } : {}),
     ...(introspection === undefined
       ? {}
-      : { introspect: createIntrospection(configuration, introspection.cache, nowMs) }),
+      : {
+          introspect: createIntrospection(configuration, {
+            cacheMs: introspection.cache,
+            longestWaitMs: config.timeout,
+            failures,
+            nowMs,
+          }),
+        }),
     start() {
       metadata?.get().catch(() => undefined);
     },

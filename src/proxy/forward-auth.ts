@@ -67,7 +67,8 @@ export async function forwardAuthPlugin(
       throw problem(ForwardAuthDenied);
     const { rawHeaders } = request.raw;
     const path = pathBelow(gate.prefix, target);
-    const admission = await gate.authorize({ method, path, query: queryOf(target), headers, rawHeaders, log });
+    const call = { method, path, query: queryOf(target), headers, rawHeaders, log, address: request.ip };
+    const admission = await gate.authorize(call);
     if (admission.kind === 'refused') {
       const { statusCode, scheme, loginUrl = context.loginPath } = admission.problem;
       // nginx reads headers of this answer only: what the problem’s body tells the others.

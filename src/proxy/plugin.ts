@@ -58,7 +58,15 @@ export async function proxyPlugin(
     if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const { method, headers, log } = request;
     const { rawHeaders, url } = request.raw;
-    const call = { method, path: pathBelow(prefix, url), query: queryOf(url), headers, rawHeaders, log };
+    const call = {
+      method,
+      path: pathBelow(prefix, url),
+      query: queryOf(url),
+      headers,
+      rawHeaders,
+      log,
+      address: request.ip,
+    };
     const isHandshake = handshakeSocket(request.raw) !== undefined;
     if (isHandshake) webSockets?.check(request, reply);
     return authorize(isHandshake ? { ...call, isForgeryRuledOut: true } : call);

@@ -3,7 +3,7 @@ import type { BearerIdentity } from '../bearer/claims.ts';
 import type { Api, RequireConfig } from '../config/config.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { limitedAs, readAddress } from '../http/client-address.ts';
+import { limitedAs } from '../http/client-address.ts';
 import { cookieValues } from '../http/cookies.ts';
 import {
   BearerBound,
@@ -114,7 +114,7 @@ export function watchToken(
 
 /** Whose failures count together. */
 function clientOf({ address = '' }: Presented): string {
-  return limitedAs(readAddress(address) ?? address);
+  return limitedAs(address);
 }
 
 type ReadBearer = { kind: 'token'; token: string } | { kind: 'refused'; problem: Problem };

@@ -1,4 +1,4 @@
-import { isName, shownKey } from '../crypto/shown.ts';
+import { shownKey } from '../crypto/shown.ts';
 import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';

@@ -1,4 +1,4 @@
-import { isName } from './shown.ts';
+import { isName } from '../crypto/shown.ts';
 /**
  * The session cookie's name where none is configured. A cookie belongs to a host name, whatever the port, and one with
  * `__Host-` to all of its paths: so whatever tells two Cloakrooms on a host apart stands in the name, and none overwrites
@@ -25,9 +25,10 @@ export interface CookieOwner {
 
 /** What is wrong with a configured name. `__Host-` keeps subdomains and plain http from planting a cookie (CK2, CK12). */
 export function cookieNameFault(name: string, isSecure: boolean): string | undefined {
-  if (isSecure && !name.startsWith('__Host-'))
+  if (isSecure && !name.startsWith('__Host-')) {
     const bare = name.replace(/^__\w+-/i, '');
     return `must begin with __Host- (exactly so) on https: write ${isName(bare) ? `__Host-${bare}` : '__Host- in front of it'}`;
+  }
   if (!isSecure && /^__(host|secure)-/i.test(name))
     return 'has a prefix that browsers refuse on plain http: leave it out, or use an https publicUrl';
   return undefined;

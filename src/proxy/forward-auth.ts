@@ -67,7 +67,7 @@ export async function forwardAuthPlugin(
       throw problem(ForwardAuthDenied);
     const { rawHeaders } = request.raw;
     const path = pathBelow(gate.prefix, target);
-    const call = { method, path, query: queryOf(target), headers, rawHeaders, log, address: request.ip };
+    const call = { method, path, query: queryOf(target), headers, rawHeaders, log, address: request.clientAddress };
     const admission = await gate.authorize(call);
     if (admission.kind === 'refused') {
       const { statusCode, scheme, loginUrl = context.loginPath } = admission.problem;

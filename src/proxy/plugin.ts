@@ -65,7 +65,7 @@ export async function proxyPlugin(
       headers,
       rawHeaders,
       log,
-      address: request.ip,
+      address: request.clientAddress,
     };
     const isHandshake = handshakeSocket(request.raw) !== undefined;
     if (isHandshake) webSockets?.check(request, reply);

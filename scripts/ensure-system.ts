@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-// `npm test` needs a Redis and an nginx, `npm run test:e2e` a Chromium. This looks for each, installs Debian's package where it
-// may (root and apt-get), and says in one line what to install where it may not. It says nothing when all is there.
+// `npm test` needs a Redis and an nginx, `npm run test:e2e` a Chromium, `npm run test:world` also a JVM and Maven. This
+// looks for each, installs Debian's package where it may (root and apt-get), and says in one line what to install where it
+// may not. It says nothing when all is there.
 
 interface Requirement {
   /** The variable that says where it is already: then nothing is looked for. */
@@ -31,6 +32,16 @@ const REQUIREMENTS: Record<string, Requirement> = {
     programs: ['chromium'],
     debianPackage: 'chromium',
     advice: 'install chromium, or set CHROMIUM_PATH to the program of a Chromium or Chrome',
+  },
+  java: {
+    programs: ['java'],
+    debianPackage: 'openjdk-17-jre-headless',
+    advice: 'install a Java runtime, 17 or newer (openjdk-17-jre-headless)',
+  },
+  maven: {
+    programs: ['mvn'],
+    debianPackage: 'maven',
+    advice: 'install maven (>= 3.6), which fetches Keycloak from Maven Central',
   },
 };
 

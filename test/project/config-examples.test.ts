@@ -81,3 +81,32 @@ describe('examples for authorization servers', () => {
     }
   });
 });
+
+describe('deploy/keycloak/realm.json', () => {
+  // Whether Keycloak takes it is shown by test/world/keycloak.test.ts, which CI does not run.
+  const realm = JSON.parse(read('deploy/keycloak/realm.json')) as {
+    realm: string;
+    clients: { clientId: string; secret?: string; redirectUris?: string[]; attributes?: Record<string, string> }[];
+    clientScopes: { name: string }[];
+    roles: { realm: { name: string }[] };
+  };
+
+  it('fits config/keycloak.yaml', () => {
+    const frontend = load('keycloak.yaml').config.frontends[0];
+    if (frontend === undefined) throw new Error('no frontend');
+    const { issuer, clientId, scopes } = frontend.authorizationServer;
+    expect(issuer).toMatch(new RegExp(`/realms/${realm.realm}$`));
+    const client = realm.clients.find((each) => each.clientId === clientId);
+    expect(client?.redirectUris).toEqual([`${frontend.origin}/bff/callback`]);
+    expect(client?.attributes).toMatchObject({
+      'backchannel.logout.url': `${frontend.origin}/bff/backchannel-logout`,
+      'post.logout.redirect.uris': `${frontend.origin}/`,
+    });
+    const wanted = [...scopes, ...frontend.apis.flatMap((api) => api.scopes)].filter((scope) => scope !== 'openid');
+    expect(realm.clientScopes.map(({ name }) => name)).toEqual(expect.arrayContaining(wanted));
+  });
+
+  it('has no secret that everybody knows', () => {
+    expect(realm.clients.filter(({ secret }) => secret !== undefined)).toEqual([]);
+  });
+});

@@ -60,8 +60,13 @@ export interface Form {
 
 /** The form of a page that submits itself (response_mode=form_post); `undefined` for any other page. */
 export function findSelfSubmittingForm(html: string, pageUrl: string): Form | undefined {
+  return /\.submit\(\)/.test(html) ? findForm(html, pageUrl) : undefined;
+}
+
+/** The first form of a page, with the values that its fields and its button have before anybody types. */
+export function findForm(html: string, pageUrl: string): Form | undefined {
   const form = /<form\b([^>]*)>([\s\S]*?)<\/form>/i.exec(html);
-  if (form === null || !/\.submit\(\)/.test(html)) return undefined;
+  if (form === null) return undefined;
   const fields = new URLSearchParams();
   for (const [input] of (form[2] ?? '').matchAll(/<input\b[^>]*>/gi)) {
     const name = attribute(input, 'name');

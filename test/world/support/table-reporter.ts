@@ -31,13 +31,12 @@ function proofsOf(module: TestModule): Proof[] {
 
 /** The table, and a last line such as `9 passed, 0 failed`. */
 export function formatProofs(proofs: Proof[]): string {
-  const head = ['proof', 'result', 'seconds'];
-  const rows = proofs.map(({ name, result, seconds }) => [name, result, seconds.toFixed(1)]);
-  const [first = 0, second = 0] = [0, 1].map((at) => Math.max(...[head, ...rows].map((row) => row[at]?.length ?? 0)));
-  const lines = [head, ...rows].map(([name = '', result = '', seconds = '']) =>
-    [name.padEnd(first), result.padEnd(second), seconds.padStart(head[2]?.length ?? 0)].join(' │ '),
-  );
-  const rule = [first, second, 7].map((width) => '─'.repeat(width)).join('─┼─');
+  const width = Math.max(...['proof', ...proofs.map(({ name }) => name)].map((name) => name.length));
+  const line = (name: string, result: string, seconds: string) =>
+    [name.padEnd(width), result.padEnd('skipped'.length), seconds.padStart('seconds'.length)].join(' │ ');
+  const rows = proofs.map(({ name, result, seconds }) => line(name, result, seconds.toFixed(1)));
+  const rule = ['─'.repeat(width), '─'.repeat(7), '─'.repeat(7)].join('─┼─');
   const count = (wanted: Proof['result']) => proofs.filter(({ result }) => result === wanted).length;
-  return [lines[0], rule, ...lines.slice(1), '', `${count('passed')} passed, ${count('failed')} failed`].join('\n');
+  const sums = `${count('passed')} passed, ${count('failed')} failed`;
+  return [line('proof', 'result', 'seconds'), rule, ...rows, '', sums].join('\n');
 }

@@ -6,6 +6,7 @@ import { type ApplicationTokens, createApplicationTokens } from './application-t
 import { type ApiGrant, grantOf } from './grant.ts';
 import type { Want } from './leased-grant.ts';
 import type { RefreshCoordinator } from './refresh-coordinator.ts';
+import type { RefreshOutcome } from './refresh-rules.ts';
 import {
   type AccessToken,
   type AttachedToken,
@@ -77,13 +78,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
         if (state === 'ageing') renewAhead(session, grant);
         return { session, entry };
       }
-      if (grant?.exchange !== undefined) {
-        // What is exchanged must be alive itself.
-        const subject = await find(session, undefined);
-        if ('kind' in subject) return subject;
-        session = subject.session;
-      }
-      const outcome = await coordinator.refresh(session, wantOf(grant));
+      const outcome = await renew(session, wantOf(grant));
       if (outcome.kind !== 'refreshed') return outcome;
       // Another replica's result may be old by now, or be for another API. Generations only grow, so this comes to an end.
       session = outcome.session;
@@ -91,13 +86,24 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
     return { kind: 'unavailable', retryAfterMs: 1000 };
   }
 
+  /**
+   * What is exchanged must be alive itself, ahead of time too: an exchanged token may live longer than the login's, and
+   * a server that refuses the dead one (Keycloak) would cost this API its token for a while.
+   */
+  async function renew(
+    session: Session,
+    want: Want,
+  ): Promise<RefreshOutcome | Exclude<AccessToken, { kind: 'token' }>> {
+    if (want.grant?.exchange === undefined) return coordinator.refresh(session, want);
+    const subject = await find(session, undefined);
+    return 'kind' in subject ? subject : coordinator.refresh(subject.session, want);
+  }
+
   /** The caller does not wait while the old token is alive. */
   function renewAhead(session: Session, grant: ApiGrant | undefined): void {
     // Without a refresh token there is nothing to do yet. A subject token that ages is renewed when it is needed.
     if (tokensOf(session).refreshToken === undefined && grant?.exchange === undefined) return;
-    coordinator
-      .refresh(session, wantOf(grant))
-      .catch(() => log.warn({ frontend }, 'a refresh ahead of time did not start'));
+    renew(session, wantOf(grant)).catch(() => log.warn({ frontend }, 'a refresh ahead of time did not start'));
   }
 
   return {
@@ -129,7 +135,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
         const token = await application.replace(grant, refused);
         return token.kind === 'token' && session !== undefined ? { ...token, session } : token;
       }
-      const outcome = await coordinator.refresh(session, { ...wantOf(grant), reason: 'refused' });
+      const outcome = await renew(session, { ...wantOf(grant), reason: 'refused' });
       return outcome.kind === 'refreshed' ? this.get(outcome.session, api) : outcome;
     },
     scopeOf: (session) => tokensOf(session).scope,

@@ -2,6 +2,7 @@ import { decodeJwt } from 'jose';
 import { afterEach, describe, expect, it } from 'vitest';
 import { bearers, forceRefresh, logOut, sessionOf } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
+import { reply } from '../support/echo-upstream/answers.ts';
 import { problemCode } from '../support/login-attempt.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
@@ -189,6 +190,37 @@ describe('token: exchange', () => {
       'refresh_token',
       exchangeType,
     ]);
+  });
+
+  it('DT4 renews it first also ahead of time: Keycloak refuses a subject token that is over', async () => {
+    await start({ orders: { token: 'exchange', audience: 'orders' } });
+    const alice = await world.loggedIn();
+    world.clock.advance(200_000);
+    expect((await get(alice, 'orders')).status).toBe(200);
+    // The exchanged token ages, but lives; the login's is over.
+    world.clock.advance(250_000);
+    expect((await get(alice, 'orders')).status).toBe(200);
+    await until(() => asked(exchangeType).length === 2, { message: 'the exchange ahead of time' });
+    const grants = world.provider.tokenRequests().map(({ params }) => params.get('grant_type'));
+    expect(grants).toEqual(['authorization_code', exchangeType, 'refresh_token', exchangeType]);
+    const [first, second] = asked(exchangeType).map((params) => params.get('subject_token'));
+    expect(second).not.toBe(first);
+  });
+
+  it('DT4 renews it first also when the API refused what was exchanged', async () => {
+    await start({ orders: { token: 'exchange', audience: 'orders' } });
+    const alice = await world.loggedIn();
+    world.clock.advance(200_000);
+    expect((await get(alice, 'orders')).status).toBe(200);
+    world.clock.advance(150_000);
+    const refused = bearers(world).at(-1);
+    const answer = world.upstream.respond;
+    const no = reply({ status: 401, headers: [['WWW-Authenticate', 'Bearer error="invalid_token"']] });
+    world.upstream.respond = (request, socket) =>
+      (request.header('authorization') === refused ? no : answer)(request, socket);
+    expect((await get(alice, 'orders')).status).toBe(200);
+    const grants = world.provider.tokenRequests().map(({ params }) => params.get('grant_type'));
+    expect(grants).toEqual(['authorization_code', exchangeType, 'refresh_token', exchangeType]);
   });
 
   const refusals = ['invalid_grant', 'invalid_request', 'invalid_target', 'access_denied', 'interaction_required'];

@@ -63,7 +63,7 @@ describe('the table of npm run test:world', { timeout: 60_000 }, () => {
 
   it('counts what failed before any test ran, and after', () => {
     const { status, table } = run({
-      'broken.test.ts': `import './is-not-there.ts';`,
+      'broken.test.ts': `throw new Error('nothing is exported');`,
       'no-peer.test.ts': `beforeAll(() => { throw new Error('no JVM'); }); it('is never reached', () => {});`,
       'late.test.ts': `it('passes', () => { void Promise.reject(new Error('nobody caught this')); });`,
     });

@@ -8,16 +8,17 @@ import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
 import { buildReadClientAddress } from './http/client-address.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
-import { registerRequestGuard } from './http/request-guard.ts';
+import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
+import { transactionCookiePrefix } from './login/transaction.ts';
 import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
 import { acceptRequestId, createRequestIds, loggerOptions } from './ops/logging.ts';
-import { createMetrics } from './ops/metrics.ts';
+import { createMetrics, type Metrics } from './ops/metrics.ts';
 import { registerRequestLog } from './ops/request-log.ts';
 import { createRequestLogger } from './ops/request-logger.ts';
-import { answerClientError } from './problems/client-error.ts';
+import { buildClientErrorAnswer } from './problems/client-error.ts';
 import { problem, RouteUnknown } from './problems/errors.ts';
 import { buildForwardAuthHosts, forwardAuthPlugin } from './proxy/forward-auth.ts';
 import { proxyPlugin } from './proxy/plugin.ts';
@@ -51,7 +52,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   let draining = false;
   const isDraining = () => draining;
 
-  const server = createServer(config, options.logStream);
+  const server = createServer(config, metrics, options.logStream);
   const { store, transport, isCircuitOpen } = await openStore(config.session, { log: server.log, metrics, nowMs });
   const channel = createSessionChannel(server.log, transport);
   const streams = createStreams();
@@ -69,8 +70,13 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   };
   const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));
 
-  const hosts = new Set(config.frontends.map(({ host }) => host));
-  registerRequestGuard(server, hosts, isDraining, buildReadClientAddress(config.trustedProxies));
+  const guarded = config.frontends.map(({ host, basePath, cookieName }) => ({
+    host,
+    basePath,
+    loginCookiePrefix: transactionCookiePrefix(cookieName),
+  }));
+  const readClientAddress = buildReadClientAddress(config.trustedProxies);
+  registerRequestGuard(server, { frontends: guarded, limits: config.limits, isDraining, readClientAddress });
   registerRequestLog(server, metrics, config.log.requests);
   server.setErrorHandler(buildErrorHandler({ isSecure: contexts.every(({ frontend }) => frontend.isSecure), metrics }));
   server.setNotFoundHandler(async () => {
@@ -138,8 +144,9 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
   }
 }
 
-function createServer(config: Config, logStream: DestinationStream | undefined): FastifyInstance {
+function createServer(config: Config, metrics: Metrics, logStream: DestinationStream | undefined): FastifyInstance {
   const newRequestId = createRequestIds();
+  const answerClientError = buildClientErrorAnswer(newRequestId, (code) => metrics.problems.inc({ code }));
   const forwardAuthHost = buildForwardAuthHosts(config.frontends);
   const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
   const server = fastify({
@@ -166,12 +173,13 @@ function createServer(config: Config, logStream: DestinationStream | undefined):
     clientErrorHandler: answerClientError,
     http: {
       headersTimeout: config.limits.headersTimeout,
+      maxHeaderSize: mostHeadBytes(config.limits),
       connectionsCheckingInterval: 1000,
       optimizeEmptyRequests: true, // most requests have no body, and nothing has to be read to find its end
       ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
     },
   });
-  if (hasWebSockets) routeHandshakes(server.server, server.routing);
+  if (hasWebSockets) routeHandshakes(server.server, server.routing, answerClientError);
   server.server.maxConnections = config.limits.connections;
   // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
   const sockets = new Set<Socket>();

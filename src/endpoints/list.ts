@@ -7,6 +7,7 @@ import { login } from '../login/login.ts';
 import { backchannelLogout } from '../logout/backchannel-logout.ts';
 import { frontchannelLogout } from '../logout/frontchannel-logout.ts';
 import { logout, logoutByLink } from '../logout/logout.ts';
+import { clearCookies } from './clear-cookies.ts';
 import { streamEvents } from './events.ts';
 import { checkSession, refresh } from './session.ts';
 import { endMySession, endMySessions, listMySessions } from './sessions.ts';
@@ -17,11 +18,12 @@ export interface Endpoint {
   /** Below `/bff` of a frontend. */
   path: string;
   handler(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<unknown>;
-  /** `page`: with the browser's cookies. `provider`: the authorization server, in a scope without cookies. */
-  caller: 'page' | 'provider';
+  /** `page`: with the browser's session. `provider`: the authorization server; `anyone`: both without a session. */
+  caller: 'page' | 'provider' | 'anyone';
   /** `header`: same-origin and `x-csrf: 1`. `read`: not from another site. `own`: the endpoint has its own proof. */
   csrf: 'header' | 'read' | 'own';
   isLimited?: boolean;
+  takesAnyCookies?: boolean;
   answer?: z.ZodType;
   /** Only some frontends have it. */
   isOffered?(frontend: Frontend): boolean;
@@ -68,6 +70,14 @@ export const endpoints: Endpoint[] = [
     caller: 'page',
     csrf: 'header',
     answer: endedShape,
+  },
+  {
+    method: 'POST',
+    path: '/clear-cookies',
+    handler: clearCookies,
+    caller: 'anyone',
+    csrf: 'own',
+    takesAnyCookies: true,
   },
   { method: 'POST', path: '/backchannel-logout', handler: backchannelLogout, caller: 'provider', csrf: 'own' },
   { method: 'GET', path: '/frontchannel-logout', handler: frontchannelLogout, caller: 'provider', csrf: 'own' },

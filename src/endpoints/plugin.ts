@@ -11,19 +11,19 @@ import { toRouteSchema } from './shapes.ts';
 
 const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-/** Registers the provider's side of `/bff`, in a scope without cookies. */
+/** Registers what needs no session, in a scope without cookies: the provider's side, and the way out of too many. */
 export async function providerEndpointsPlugin(scope: FastifyInstance, context: FrontendContext): Promise<void> {
   const { frontend } = context;
   scope.addHook('onRequest', async (_request, reply) => {
     reply.headers(ownHeaders(frontend.isSecure));
   });
   acceptForms(scope);
-  const offered = endpointsOf(frontend, 'provider');
-  for (const { method, path, handler } of offered) {
+  const offered = [...endpointsOf(frontend, 'provider'), ...endpointsOf(frontend, 'anyone')];
+  for (const { method, path, handler, takesAnyCookies = false } of offered) {
     scope.route({
       method,
       url: `/bff${path}`,
-      config: { kind: 'endpoint', frontend: frontend.name },
+      config: { kind: 'endpoint', frontend: frontend.name, takesAnyCookies },
       handler: (request, reply) => handler(context, request, reply),
     });
   }

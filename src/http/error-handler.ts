@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyContextConfig, FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { describeError } from '../ops/logging.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import {
@@ -13,10 +13,12 @@ import {
   RequestMalformed,
   RequestTimeout,
   StoreUnavailable,
+  UriTooLong,
 } from '../problems/errors.ts';
-import { renderErrorPage } from '../problems/page.ts';
+import { type ErrorPage, renderErrorPage } from '../problems/page.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
+import { expiredCookie } from './cookie-names.ts';
 import { isNavigation } from './request-source.ts';
 
 declare module 'fastify' {
@@ -44,7 +46,7 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     if (known.code === 'BFF_INTERNAL') request.log.error({ fault: describeError(error) }, 'unexpected error');
     else if (status >= 500) request.log.warn({ fault: describeError(error) }, 'request failed');
 
-    const isPage = request.routeOptions.config?.kind === 'endpoint' && isNavigation(request.headers);
+    const isPage = isForPages(request.routeOptions.config?.kind, status) && isNavigation(request.headers);
     reply.code(status);
     for (const [name, value] of Object.entries(ownHeaders(isSecure))) reply.header(name, value);
     // Tells our refusals from an upstream's own (RFC 9209, ER4).
@@ -56,11 +58,27 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     const { loginUrl = loginPath, challenge, scheme = 'Session' } = known;
     if (status === 401 || known.scheme !== undefined)
       reply.header('www-authenticate', `${scheme} realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
+    const { expires = [], clearCookiesPath } = known;
+    if (expires.length > 0)
+      reply.header(
+        'set-cookie',
+        expires.map((name) => expiredCookie(name, isSecure)),
+      );
     const again = request.restartUrl ?? loginUrl ?? '/';
     if (isPage) {
       // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.
       if (request.restartUrl !== undefined) reply.header('refresh', `0; url=${request.restartUrl}`);
-      const page = { title: titleOf(status), message: known.message, code: known.code, requestId: request.id, again };
+      const page: ErrorPage = {
+        title: titleOf(status),
+        message: known.message,
+        code: known.code,
+        requestId: request.id,
+        again,
+      };
+      if (clearCookiesPath !== undefined) {
+        page.clearCookies = clearCookiesPath;
+        reply.header('referrer-policy', 'same-origin'); // else the form's Origin would be null
+      }
       return reply.type('text/html; charset=utf-8').send(renderErrorPage(page));
     }
     const helpsToLogIn = (status === 401 && scheme === 'Session') || known.code.startsWith('BFF_LOGIN_');
@@ -89,6 +107,8 @@ function toProblem(error: FastifyError | Error): Problem {
       return problem(RequestTimeout, { cause: error });
     case 413:
       return problem(BodyTooLarge, { cause: error });
+    case 414:
+      return problem(UriTooLong, { cause: error });
     case 415:
       return problem(MediaTypeUnsupported, { cause: error });
     case 431:
@@ -96,6 +116,11 @@ function toProblem(error: FastifyError | Error): Problem {
     default:
       return problem(Internal, { cause: error });
   }
+}
+
+/** Size is judged before it matters what a route would have done: only calls of APIs never get a page. */
+function isForPages(kind: FastifyContextConfig['kind'], status: number): boolean {
+  return kind === 'endpoint' || ((status === 414 || status === 431) && kind !== 'api' && kind !== 'forward-auth');
 }
 
 function titleOf(status: number): string {

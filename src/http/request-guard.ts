@@ -1,29 +1,66 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import type { FastifyInstance } from 'fastify';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
   HeadersTooMany,
   HostInvalid,
   HostUnknown,
   PathNotCanonical,
+  type Problem,
   type ProblemType,
   problem,
+  UriTooLong,
   WebSocketRefused,
 } from '../problems/errors.ts';
 import type { ReadClientAddress } from './client-address.ts';
-import { targetFault } from './request-path.ts';
+import { cookieNames } from './cookie-names.ts';
+import { isBelow, targetFault } from './request-path.ts';
 import { handshakeSocket } from './upgrade.ts';
 
 /** More header lines than any browser sends. */
 const mostHeaderLines = 100;
 
-/** Refuses, before anything else looks at it, every request that two parties could read in two ways. */
-export function registerRequestGuard(
-  server: FastifyInstance,
-  hosts: Set<string>,
-  isDraining: () => boolean,
-  readClientAddress: ReadClientAddress,
-): void {
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Where a browser gets rid of cookies that are too many for everything else. */
+    takesAnyCookies?: boolean;
+  }
+}
+
+/** What a request may be made of. Bytes, each counted apart, so that one can't use up the room of another. */
+export interface SizeLimits {
+  url: number;
+  cookies: number;
+  headers: number;
+}
+
+/** What the guard must know of a frontend. */
+export interface GuardedFrontend {
+  host: string;
+  basePath: string;
+  /** What the names of its login cookies begin with. */
+  loginCookiePrefix: string;
+}
+
+export interface GuardOptions {
+  frontends: GuardedFrontend[];
+  limits: SizeLimits;
+  isDraining: () => boolean;
+  readClientAddress: ReadClientAddress;
+}
+
+/**
+ * Bytes of a head that Node reads: far above our own limits, so that it is us who answer. Beyond it the answer can
+ * neither be a page nor help.
+ */
+export function mostHeadBytes({ url, cookies, headers }: SizeLimits): number {
+  return 2 * (url + cookies + headers);
+}
+
+/** Refuses, before anything else looks at it, every request that two parties could read in two ways, or that is too big. */
+export function registerRequestGuard(server: FastifyInstance, options: GuardOptions): void {
+  const { frontends, limits, isDraining, readClientAddress } = options;
   server.decorateRequest('clientAddress', '');
+  const hosts = new Set(frontends.map(({ host }) => host));
   server.addHook('onRequest', (request, reply, done) => {
     const address = readClientAddress(request.raw);
     if (address === undefined) {
@@ -35,39 +72,68 @@ export function registerRequestGuard(
     request.clientAddress = address;
     reply.header('x-request-id', request.id);
     if (isDraining()) reply.header('connection', 'close');
-    const { rawHeaders, headers, url = '' } = request.raw;
+    const { headers } = request.raw;
     // In this order: Fastify makes the route's options anew whenever they are asked for.
     const isExpected = handshakeSocket(request.raw) !== undefined && request.routeOptions.config?.websocket === true;
-    const fault = requestFault(rawHeaders, headers, url, hosts, isExpected);
+    const fault = requestFault(request.raw, hosts, limits, isExpected);
     // Without a body it describes nothing (RFC 9110 §8.3), and Fastify would begin to read: Node announces no end of a
     // body that was never there (`optimizeEmptyRequests` in app.ts), so that it would wait for ever.
     if (headers['content-type'] !== undefined && !isWithBody(headers)) delete headers['content-type'];
     if (fault === undefined) done();
-    else done(problem(fault));
+    else if (fault !== 'cookies') done(problem(fault));
+    else done(cookieProblem(request, frontends));
   });
 }
 
-function isWithBody(headers: IncomingHttpHeaders): boolean {
+export function isWithBody(headers: IncomingHttpHeaders): boolean {
   return headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
 }
 
 function requestFault(
-  rawHeaders: string[],
-  headers: { host?: string | undefined; upgrade?: string | undefined },
-  target: string,
+  { rawHeaders, headers, url = '' }: IncomingMessage,
   hosts: Set<string>,
+  limits: SizeLimits,
   isExpectedHandshake: boolean,
-): ProblemType | undefined {
+): ProblemType | 'cookies' | undefined {
   if (rawHeaders.length > 2 * mostHeaderLines) return HeadersTooMany;
   let hostLines = 0;
+  let cookieBytes = 0;
+  let otherBytes = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
+    const bytes = name.length + (rawHeaders[index + 1] as string).length + 4;
     if (name.length === 4 && name.toLowerCase() === 'host') hostLines++;
+    if (name.length === 6 && name.toLowerCase() === 'cookie') cookieBytes += bytes;
+    else otherBytes += bytes;
   }
   const host = headers.host?.toLowerCase() ?? '';
   // Node keeps the first of two Host lines; a proxy in front may have used the second (T76).
   if (hostLines !== 1 || !/^[a-z0-9.:[\]-]+$/.test(host)) return HostInvalid;
   if (!hosts.has(host)) return HostUnknown;
+  if (url.length > limits.url) return UriTooLong;
+  if (otherBytes > limits.headers) return HeadersTooMany;
+  if (cookieBytes > limits.cookies) return 'cookies';
   if (headers.upgrade?.toLowerCase() === 'websocket' && !isExpectedHandshake) return WebSocketRefused;
-  return targetFault(target) === undefined ? undefined : PathNotCanonical;
+  return targetFault(url) === undefined ? undefined : PathNotCanonical;
+}
+
+/**
+ * Cookies that are too many. A neighbour under the same registrable domain can plant them (T45), so they may not cost
+ * the session (W5): only login attempts are ended, which are ours and may be what is too much. The rest is the user's
+ * decision, at the one route that takes them.
+ */
+function cookieProblem(request: FastifyRequest, frontends: GuardedFrontend[]): Problem | undefined {
+  if (request.routeOptions.config?.takesAnyCookies === true) return undefined;
+  const { headers, url = '' } = request.raw;
+  const here = frontends.filter(({ host }) => host === headers.host?.toLowerCase());
+  const expires = cookieNames(headers.cookie).filter((name) =>
+    here.some(({ loginCookiePrefix }) => name.startsWith(loginCookiePrefix)),
+  );
+  const [frontend] = here
+    .filter(({ basePath }) => isBelow(url, basePath))
+    .sort((one, other) => other.basePath.length - one.basePath.length);
+  return problem(HeadersTooMany, {
+    expires,
+    ...(frontend === undefined ? {} : { clearCookiesPath: `${frontend.basePath}/bff/clear-cookies` }),
+  });
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { answerClientError, hangUp } from '../problems/client-error.ts';
+import { type AnswerClientError, hangUp } from '../problems/client-error.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -41,6 +41,7 @@ export function isHandshake({ method, httpVersion, headers }: IncomingMessage): 
 export function routeHandshakes(
   server: Server,
   route: (request: IncomingMessage, response: ServerResponse) => void,
+  answerClientError: AnswerClientError,
 ): void {
   server.on('upgrade', (request: IncomingMessage, stream, head: Buffer) => {
     const socket = stream as Socket & { _httpMessage?: ServerResponse | null };

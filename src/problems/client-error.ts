@@ -5,11 +5,25 @@ import { HeadersTooMany, type ProblemType, problem, RequestMalformed, RequestTim
 /** Milliseconds for the peer to read the answer and close; then we do, whatever it does. */
 const lingerTime = 500;
 
+export type AnswerClientError = (error: Error & { code?: string }, socket: Socket) => void;
+
 /**
  * Answers what Node's parser refused, before there is a request: bad framing, oversized headers, slowness (T45, T90,
- * T91). Then the connection is closed: nobody knows where the next request would begin.
+ * T91). Then the connection is closed: nobody knows where the next request would begin. It clears no cookies: any site
+ * can send a browser here with a URL of any length (W5).
+ *
+ * @param count counts an answer by its error code.
  */
-export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+export function buildClientErrorAnswer(newRequestId: () => string, count: (code: string) => void): AnswerClientError {
+  return (error, socket) => answerClientError(error, socket, newRequestId, count);
+}
+
+function answerClientError(
+  error: Error & { code?: string },
+  socket: Socket,
+  newRequestId: () => string,
+  count: (code: string) => void,
+): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
   // Node's own name for the answer in flight, and its own rule: once that has begun, our bytes would become part of it.
   const { _httpMessage: inFlight } = socket as Socket & { _httpMessage?: ServerResponse | null };
@@ -18,13 +32,18 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
     return;
   }
   const { statusCode = 400, code, message } = problem(typeOf(error.code));
-  const body = JSON.stringify({ type: 'about:blank', code, title: message, status: statusCode });
-  // A browser that somebody stuffed with cookies would be locked out for good: this tells it to drop them.
-  const clear = statusCode === 431 ? 'Clear-Site-Data: "cookies"\r\n' : '';
+  count(code);
+  const body = JSON.stringify({
+    type: 'about:blank',
+    code,
+    title: message,
+    status: statusCode,
+    requestId: newRequestId(),
+  });
   hangUp(
     socket,
     `HTTP/1.1 ${statusCode} ${reasons[statusCode] ?? 'Bad Request'}\r\nContent-Type: application/problem+json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\n${clear}Connection: close\r\n\r\n${body}`,
+      `Content-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
   );
 }
 

@@ -77,6 +77,11 @@ export const PathNotCanonical = define(
 );
 export const HostInvalid = define('BFF_HOST_INVALID', 'The request must have exactly one valid Host.', 400);
 export const HostUnknown = define('BFF_HOST_UNKNOWN', 'No frontend is configured for this host.', 421);
+export const UriTooLong = define(
+  'BFF_URI_TOO_LONG',
+  'The address is too long: go back and start from the site’s own pages.',
+  414,
+);
 export const HeadersTooMany = define(
   'BFF_HEADERS_TOO_LARGE',
   'The request has too many or too large headers: delete this site’s cookies and try again.',
@@ -211,6 +216,10 @@ export interface ProblemDetails {
   cause?: unknown;
   /** Seconds for `Retry-After`. */
   retryAfterSeconds?: number;
+  /** Names of cookies that go with the answer. */
+  expires?: string[];
+  /** Where the browser may clear this site’s cookies, if they are what is wrong. */
+  clearCookiesPath?: string;
   /** Where logging in helps with this, if it is not the usual login. */
   loginUrl?: string;
   /** What the upstream answered, where that is not passed on (RFC 9209 §2.1.4). */

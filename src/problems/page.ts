@@ -6,9 +6,15 @@ export interface ErrorPage {
   requestId: string;
   /** Where "start again" leads. */
   again: string;
+  /** Where a POST clears this site’s cookies, if that would help. */
+  clearCookies?: string;
 }
 
-export function renderErrorPage({ title, message, code, requestId, again }: ErrorPage): string {
+export function renderErrorPage({ title, message, code, requestId, again, clearCookies }: ErrorPage): string {
+  const button =
+    clearCookies === undefined
+      ? ''
+      : `<form method="post" action="${escapeHtml(clearCookies)}"><p><button>Clear this site’s cookies</button> That logs you out here.</p></form>\n`;
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -17,7 +23,7 @@ export function renderErrorPage({ title, message, code, requestId, again }: Erro
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 1em;color:#222}a{color:#0b57d0}small{color:#666}</style>
 <h1>${escapeHtml(title)}</h1>
 <p>${escapeHtml(message)}</p>
-<p><a href="${escapeHtml(again)}">Start again</a></p>
+${button}<p><a href="${escapeHtml(again)}">Start again</a></p>
 <p><small>${escapeHtml(code)} · ${escapeHtml(requestId)}</small></p>
 </html>
 `;

@@ -137,16 +137,17 @@ describe('cookies on plain-http loopback', () => {
     ['180 cookies, just over 16 KiB', Array.from({ length: 180 }, (_, index) => `c${index}=${'x'.repeat(90)}`)],
     ['180 cookies of 4 KiB', Array.from({ length: 180 }, (_, index) => `c${index}=${'x'.repeat(4090)}`)],
     ['one cookie of 60 KiB', [`bomb=${'x'.repeat(60 * 1024)}`]],
-  ])('T45 answers a cookie bomb (%s) with 431 and has the browser drop its cookies', async (_name, cookies) => {
+  ])('T45 answers a cookie bomb (%s) with 431, and the session lives on', async (_name, cookies) => {
     const ticket = ticketOf(await world.loggedIn());
     const bomb = `GET / HTTP/1.1\r\nHost: localhost:${world.port}\r\nCookie: ${cookies.join('; ')}\r\n\r\n`;
     const answer = await rawRequest(world.port, bomb);
     expect(answer.status).toBe(431);
-    expect(headerValues(answer.headers, 'clear-site-data')).toEqual(['"cookies"']);
+    // Any site can plant them with a page of the same registrable domain: they may not cost a session (W5).
+    expect(headerValues(answer.headers, 'clear-site-data')).toEqual([]);
+    expect(headerValues(answer.headers, 'set-cookie')).toEqual([]);
     expect(headerValues(answer.headers, 'cache-control')).toEqual(['no-store']);
     expect(JSON.parse(answer.body)).toMatchObject({ code: 'BFF_HEADERS_TOO_LARGE', status: 431 });
     expect(answer.responses).toHaveLength(1);
-    expect(answer.closed).toBe(true);
     await expectUser(ticket);
   });
 

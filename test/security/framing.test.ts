@@ -223,7 +223,6 @@ describe('too many headers', () => {
   it('T75 refuses one header of 60 kB', async () => {
     const result = await rawRequest(world.port, world.head('/api/orders/1', [`X-Big: ${'x'.repeat(60_000)}`]));
     expect(result.status).toBe(431);
-    expect(result.closed).toBe(true);
     expect(world.upstream.requests).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { api } from './api.ts';
 import { authorizationServer } from './authorization-server.ts';
 import { bearerIssuer } from './bearer.ts';
-import { duration, oneYear, secret, serverKey, url } from './values.ts';
+import { duration, oneYear, secret, serverKey, size, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
 
@@ -251,6 +251,13 @@ export const configSchema = z
           'A request must have arrived completely after this long; slower ones get 408.',
         ).prefault('5m'),
         headersTimeout: duration('Its headers must have arrived after this long.').prefault('30s'),
+        url: size('Largest URL of a request; more gets 414.', 1024, 256 * 1024).prefault('16KiB'),
+        cookies: size(
+          'Most bytes of cookies in a request; more gets 431, and for a navigation a page that offers to clear them.',
+          1024,
+          256 * 1024,
+        ).prefault('16KiB'),
+        headers: size('Most bytes of its other headers; more gets 431.', 1024, 256 * 1024).prefault('16KiB'),
         connections: z
           .number()
           .int()

@@ -6,7 +6,8 @@ import type { Config } from './config/config.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
-import { buildReadClientAddress } from './http/client-address.ts';
+import { buildRangeCheck, buildReadClientAddress } from './http/client-address.ts';
+import { boundConnections } from './http/connections.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
@@ -180,7 +181,12 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     },
   });
   if (hasWebSockets) routeHandshakes(server.server, server.routing, answerClientError);
-  server.server.maxConnections = config.limits.connections;
+  boundConnections(server.server, {
+    most: config.limits.connections,
+    mostPerAddress: config.limits.connectionsPerAddress,
+    isTrusted: buildRangeCheck(config.trustedProxies),
+    count: (limit) => metrics.connectionRefusals.inc({ limit }),
+  });
   // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
   const sockets = new Set<Socket>();
   server.server.on('connection', (socket: Socket) => {

@@ -55,6 +55,11 @@ export function createMetrics(options: { withProcess?: boolean } = {}) {
     problems: counter('problems_total', 'Answers that Cloakroom itself refused or failed with, by error code.', [
       'code',
     ]),
+    connectionRefusals: counter(
+      'connections_refused_total',
+      'Connections that were closed without an answer, by limit: connections, address, pipelining.',
+      ['limit'],
+    ),
     logins: counter('logins_total', 'Finished callbacks by outcome.', ['frontend', 'outcome']),
     loginStarts: counter('login_starts_total', 'Login starts by outcome.', ['frontend', 'outcome']),
     refreshes: counter('refreshes_total', 'Refresh grants by outcome.', ['frontend', 'outcome']),

@@ -190,12 +190,16 @@ describe('slowness', () => {
     }
   });
 
-  it('T91 answers 1000 pipelined requests in order, one upstream request each', async () => {
-    const count = 1000;
+  it('T91 answers 32 pipelined requests in order, one upstream request each, again and again', async () => {
+    const count = 32;
     const connection = await openRaw(world.port);
-    await connection.write(Array.from({ length: count }, (_, index) => world.head(`/api/public/${index}`)).join(''));
-    await until(() => connection.text().split('HTTP/1.1 200').length === count + 1, { timeoutMs: 10_000 });
-    expect(world.upstream.requests).toHaveLength(count);
+    const burst = (round: number) =>
+      Array.from({ length: count }, (_, index) => world.head(`/api/public/${round}-${index}`)).join('');
+    for (const round of [1, 2, 3]) {
+      await connection.write(burst(round));
+      await until(() => connection.text().split('HTTP/1.1 200').length === round * count + 1, { timeoutMs: 10_000 });
+      expect(world.upstream.requests).toHaveLength(round * count);
+    }
     connection.close();
   });
 

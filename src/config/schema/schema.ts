@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { api } from './api.ts';
 import { authorizationServer } from './authorization-server.ts';
 import { bearerIssuer } from './bearer.ts';
-import { duration, oneYear, secret, serverKey, size, url } from './values.ts';
+import { limits } from './limits.ts';
+import { duration, oneYear, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
 
@@ -158,8 +159,7 @@ const frontendShape = {
         .regex(/^[A-Za-z0-9_-]{1,64}$/, 'may only have letters, digits, - and _')
         .optional()
         .meta({
-          description:
-            'Name of the session cookie. Default `__Host-cloakroom`, on plain-http loopback `cloakroom`; then `-` and the name of one of several `frontends`, `_` and a port that is not the default, and the path, `__` for each `/`: `__Host-cloakroom-shop_8443__app`. No two Cloakrooms on a host may have one name: a cookie belongs to all ports.',
+          description: 'Name of the session cookie. Default `__Host-cloakroom`, or `cloakroom` on plain-http loopback.',
         }),
       sameSite: z
         .enum(['strict', 'lax'])
@@ -222,7 +222,7 @@ export const configSchema = z
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
     trustedProxies: z.array(cidr).prefault([]).meta({
       description:
-        'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Ports and brackets in it are left out; what is no address is not believed. Scheme and host always come from `publicUrl`.',
+        'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Scheme and host always come from `publicUrl`.',
     }),
     ...frontendShape,
     publicUrl: frontendShape.publicUrl.optional(),
@@ -245,33 +245,7 @@ export const configSchema = z
         description:
           'Processes that share the listeners: `auto` is one for each core. More than one needs `session.redis`; `limits` count for each.',
       }),
-    limits: z
-      .strictObject({
-        requestTimeout: duration(
-          'A request must have arrived completely after this long; slower ones get 408.',
-        ).prefault('5m'),
-        headersTimeout: duration('Its headers must have arrived after this long.').prefault('30s'),
-        url: size('Largest URL of a request; more gets 414.', 1024, 256 * 1024).prefault('16KiB'),
-        cookies: size(
-          'Most bytes of cookies in a request; more gets 431, and for a navigation a page that offers to clear them.',
-          1024,
-          256 * 1024,
-        ).prefault('16KiB'),
-        headers: size('Most bytes of its other headers; more gets 431.', 1024, 256 * 1024).prefault('16KiB'),
-        connections: z
-          .number()
-          .int()
-          .min(1)
-          .prefault(20_000)
-          .meta({ description: 'Connections of browsers at the same time.' }),
-        loginsPerMinute: z
-          .number()
-          .int()
-          .min(1)
-          .prefault(120)
-          .meta({ description: 'Login starts, and callbacks, per address (IPv6: /64) and minute; more get 429.' }),
-      })
-      .prefault({}),
+    limits: limits.prefault({}),
     log: z
       .strictObject({
         level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).prefault('info'),

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { DestinationStream } from 'pino';
 import type { Config } from './config/config.ts';
+import { mostBodyBytes } from './endpoints/bodies.ts';
 import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts';
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
@@ -11,6 +12,7 @@ import { boundConnections } from './http/connections.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
+import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { transactionCookiePrefix } from './login/transaction.ts';
 import { registerAdmin } from './ops/admin.ts';
@@ -166,7 +168,7 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
       request.headers.host = split[0].toLowerCase();
       return split[1];
     },
-    bodyLimit: 64 * 1024,
+    bodyLimit: mostBodyBytes,
     exposeHeadRoutes: false,
     return503OnClosing: false, // a rolling restart must not fail requests on kept-alive connections
     forceCloseConnections: 'idle',
@@ -187,6 +189,8 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     isTrusted: buildRangeCheck(config.trustedProxies),
     count: (limit) => metrics.connectionRefusals.inc({ limit }),
   });
+  continueWhenRead(server.server);
+  server.removeAllContentTypeParsers(); // where nothing is served, no body is read
   // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
   const sockets = new Set<Socket>();
   server.server.on('connection', (socket: Socket) => {

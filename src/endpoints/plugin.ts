@@ -6,6 +6,7 @@ import { csrfFault } from '../http/request-source.ts';
 import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../problems/errors.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
 import { sessionPlugin } from '../session/plugin.ts';
+import { acceptForms } from './bodies.ts';
 import { type Endpoint, endpointsOf } from './list.ts';
 import { toRouteSchema } from './shapes.ts';
 
@@ -37,6 +38,7 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
   scope.addHook('onRequest', async (_request, reply) => {
     reply.headers(ownHeaders(isSecure));
   });
+  acceptForms(scope); // before anybody looks a session up
   await scope.register(fastifyRateLimit, {
     global: false,
     max: config.limits.loginsPerMinute,
@@ -45,7 +47,6 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
     errorResponseBuilder: (_request, { ttl }) => problem(RateLimited, { retryAfterSeconds: ttl / 1000 }),
   });
   await scope.register(sessionPlugin, { cookieName, isSecure, sameSite, signer, sessions });
-  acceptForms(scope);
   scope.addContentTypeParser(
     'application/json',
     { parseAs: 'string', bodyLimit: 1024 },
@@ -82,16 +83,6 @@ function csrfFaultOf({ method, csrf }: Endpoint, request: FastifyRequest, origin
   const fault = csrfFault(method, request.headers, origin, 'header');
   // A read changes nothing and is useless to a foreign page; only one that says that it is foreign is refused.
   return csrf === 'read' && fault !== 'cross-site' ? undefined : fault;
-}
-
-/** Other bodies than forms are neither needed nor read. */
-function acceptForms(scope: FastifyInstance): void {
-  scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: 64 * 1024 },
-    (_request, body, done) => done(null, body),
-  );
 }
 
 /** 405 with `Allow` for the methods that a known path does not have. */

@@ -20,6 +20,7 @@ import { ownHeaders } from '../problems/security-headers.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
 import { expiredCookie } from './cookie-names.ts';
 import { isNavigation } from './request-source.ts';
+import { closeUnread } from './unread-body.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -46,7 +47,9 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     if (known.code === 'BFF_INTERNAL') request.log.error({ fault: describeError(error) }, 'unexpected error');
     else if (status >= 500) request.log.warn({ fault: describeError(error) }, 'request failed');
 
-    const isPage = isForPages(request.routeOptions.config?.kind, status) && isNavigation(request.headers);
+    const kind = request.routeOptions.config?.kind;
+    if (kind !== 'api') closeUnread(request, reply);
+    const isPage = isForPages(kind, status) && isNavigation(request.headers);
     reply.code(status);
     for (const [name, value] of Object.entries(ownHeaders(isSecure))) reply.header(name, value);
     // Tells our refusals from an upstream's own (RFC 9209, ER4).

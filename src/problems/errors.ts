@@ -115,6 +115,7 @@ export const MediaTypeUnsupported = define(
   415,
 );
 export const RateLimited = define('BFF_RATE_LIMITED', 'Too many attempts: wait a minute and try again.', 429);
+export const Overloaded = define('BFF_OVERLOADED', 'Too much arrives here at the same time: try again shortly.', 503);
 export const StoreUnavailable = define(
   'BFF_STORE_UNAVAILABLE',
   'Sessions can’t be looked up right now. Nobody was logged out: try again shortly.',

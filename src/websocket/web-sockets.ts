@@ -120,7 +120,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const now = session?.now ?? context.nowMs() / 1000;
       const sinceMs = performance.now();
       const protocols = readProtocols(raw.headers['sec-websocket-protocol']);
-      const leave = places.enter(caller.kind === 'bearer' ? caller.identity.handle : session?.handle);
+      const handle = caller.kind === 'bearer' ? caller.identity.handle : session?.handle;
+      const leave = places.enter(handle, request.ip);
       const leaveOnError = (error: unknown) => {
         leave();
         throw error;
@@ -200,24 +201,30 @@ function readProtocols(header: string | undefined): string[] {
   return names;
 }
 
-/** Counts what is open and what is being opened, for each session and in all. */
+/** Of all places, those that callers whom nobody knows may take from one address: one in so many. */
+const shareOfAddress = 10;
+
+/** Counts what is open and what is being opened: for each session, for each address without one, and in all. */
 function createPlaces({ connections, connectionsPerSession }: WebSocketOptions['settings']) {
   let taken = 0;
-  const bySession = new Map<string, number>();
+  const mostOfAddress = Math.max(connectionsPerSession, Math.ceil(connections / shareOfAddress));
+  const byCaller = new Map<string, number>();
   return {
     /** Throws when there is none left; returns how to give it back. */
-    enter(handle: string | undefined): () => void {
-      const mine = handle === undefined ? 0 : (bySession.get(handle) ?? 0);
-      if (mine >= connectionsPerSession) throw problem(WebSocketLimit, { retryAfterSeconds: 30 });
-      if (taken >= connections) throw problem(WebSocketsFull, { retryAfterSeconds: 5 });
+    enter(handle: string | undefined, address: string): () => void {
+      const caller = handle ?? `address ${address}`;
+      const mine = byCaller.get(caller) ?? 0;
+      if (handle !== undefined && mine >= connectionsPerSession)
+        throw problem(WebSocketLimit, { retryAfterSeconds: 30 });
+      if (taken >= connections || (handle === undefined && mine >= mostOfAddress))
+        throw problem(WebSocketsFull, { retryAfterSeconds: 5 });
       taken++;
-      if (handle !== undefined) bySession.set(handle, mine + 1);
+      byCaller.set(caller, mine + 1);
       return () => {
         taken--;
-        if (handle === undefined) return;
-        const left = (bySession.get(handle) ?? 1) - 1;
-        if (left === 0) bySession.delete(handle);
-        else bySession.set(handle, left);
+        const left = (byCaller.get(caller) ?? 1) - 1;
+        if (left === 0) byCaller.delete(caller);
+        else byCaller.set(caller, left);
       };
     },
   };

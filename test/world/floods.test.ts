@@ -1,0 +1,21 @@
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { type FloodWorld, readLimits, startFloodWorld } from '../support/floods.ts';
+
+// Issue 12, 6: each limit is flooded for ten seconds.
+
+/** Has a test of its own: test/security/bearer-introspection.test.ts. */
+const elsewhere = 'introspections';
+const rows = readLimits();
+
+describe('another user is served while somebody runs into a limit', () => {
+  let world: FloodWorld;
+  beforeAll(async () => {
+    world = await startFloodWorld();
+  });
+  afterAll(() => world.stop());
+
+  for (const row of rows.filter(({ limit }) => limit !== elsewhere)) {
+    const ids = row.limit.startsWith('unanswered') ? 'W13 ' : row.limit.startsWith('bodies') ? 'W14 ' : '';
+    it(`${ids}${row.limit}`, () => world.withstand(row, 10, 250));
+  }
+});

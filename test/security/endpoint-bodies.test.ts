@@ -110,6 +110,17 @@ it('W14 one address has 64 bodies on their way; others, and bodies that come wit
   expect(again.header('connection')).not.toBe('close');
 });
 
+it('W14 all addresses together have 512 bodies on their way', async () => {
+  const slow = (index: number) =>
+    begin('POST /bff/backchannel-logout', [form, 'Content-Length: 100'], 'x', `127.0.1.${1 + (index % 20)}`);
+  for (let index = 0; index < 512; index++) await slow(index);
+  const refused = await until(async () => (await slow(0)).response(1, 200).catch(() => undefined));
+  expect(refused.status).toBe(503);
+  expect(headerValues(refused.headers, 'retry-after')).toEqual(['10']);
+  expect(JSON.parse(refused.body)).toMatchObject({ code: 'BFF_OVERLOADED' });
+  expect((await world.alice.fetch('/api/orders/1')).status).toBe(200);
+});
+
 describe('100 Continue', () => {
   it('W14 is said where a body is wanted: at an endpoint', async () => {
     const lines = [form, 'Content-Length: 14', 'Expect: 100-continue'];

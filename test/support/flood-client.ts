@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 
 // A program of its own, so that what it costs is not measured with what it attacks:
-// node flood-client.ts PORT SECONDS '{"slots":…,"send":"…","times":…,"addresses":…}'
+// node flood-client.ts PORT '{"slots":…,"send":"…","times":…,"addresses":…}'
 
 export interface Flood {
   /** Connections at the same time; one that ends, or has an answer, is opened again. */
@@ -18,7 +18,7 @@ export interface Flood {
 const mostOpening = 64;
 
 if (process.argv[1] === import.meta.filename) {
-  const [, , port, seconds, text = '{}'] = process.argv;
+  const [, , port, text = '{}'] = process.argv;
   const { slots, send, times = 1, addresses = 1 } = JSON.parse(text) as Flood;
   const bytes = send
     .replaceAll('HOST', `localhost:${port}`)
@@ -46,6 +46,5 @@ if (process.argv[1] === import.meta.filename) {
       if (bytes !== '') socket.write(bytes);
     }
   };
-  setInterval(fill, 10);
-  setTimeout(() => process.exit(0), Number(seconds) * 1000);
+  setInterval(fill, 10); // until it is killed
 }

@@ -12,6 +12,8 @@ import { startProcess } from './process.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const MiB = 1024 * 1024;
+/** For a flood to reach its limit. */
+const mostSeconds = 15;
 
 /** A row of the table of limits in docs/operations.md. */
 export interface LimitRow {
@@ -109,30 +111,34 @@ export async function startFloodWorld(): Promise<FloodWorld> {
       const flood = floods[limit];
       if (flood === undefined) throw new Error(`nothing floods "${limit}"`);
       const before = await scrape(); // also begins the measurement of the event loop anew
-      const idle = memory();
-      let most = idle;
       const program = join(root, 'test/support/flood-client.ts');
-      const command = [process.execPath, program, String(port), String(seconds), JSON.stringify(flood)];
+      const command = [process.execPath, program, String(port), JSON.stringify(flood)];
       const [first = '', ...rest] = hasOther ? ['taskset', '-c', '1', ...command] : command;
       const attacker = startProcess(first, rest);
-      let isOver = false;
-      void attacker.ended.then(() => {
-        isOver = true;
-      });
+      const startedAt = performance.now();
       const statuses = new Set<number>();
-      while (!isOver) {
-        statuses.add((await fleet.call(person)).status);
-        most = Math.max(most, memory());
-      }
-      expect(attacker.stderr()).toBe('');
-      const after = await scrape();
+      const idle = memory();
+      let most = idle;
+      let lag = 0;
+      let after = before;
       const grown = (series: string) => sum(after, series) - sum(before, series);
+      // So long, and until the limit is reached: who shares the machine may slow the attacker down.
+      for (let untilMs = seconds * 1000; untilMs < mostSeconds * 1000; untilMs += 500) {
+        while (performance.now() - startedAt < untilMs) {
+          statuses.add((await fleet.call(person)).status);
+          most = Math.max(most, memory());
+        }
+        after = await scrape();
+        lag = Math.max(lag, Number(/^nodejs_eventloop_lag_p99_seconds (\S+)$/m.exec(after)?.[1]) * 1000);
+        if (grown(metric) > 0) break;
+      }
+      await attacker.kill();
+      expect(attacker.stderr()).toBe('');
       expect([...statuses], 'what the other user got').toEqual([200]);
       expect(grown(metric), metric).toBeGreaterThan(0);
       expect(grown(within) / grown(all), 'calls of the other user within 250 ms').toBeGreaterThanOrEqual(0.99);
-      const lag = Number(/^nodejs_eventloop_lag_p99_seconds (\S+)$/m.exec(after)?.[1]) * 1000;
       expect(lag, 'p99 of what the event loop was late, in ms').toBeLessThan(worstMs);
-      expect((most - idle) / MiB, 'MiB').toBeLessThan(64);
+      expect((most - idle) / MiB, 'MiB more than before').toBeLessThan(64);
     },
     async stop() {
       await fleet.stop();

@@ -112,6 +112,8 @@ export const problemStatuses = {
   BFF_HOST_INVALID: 400,
   /** No frontend is configured for this host. */
   BFF_HOST_UNKNOWN: 421,
+  /** The address is too long: go back and start from the site’s own pages. */
+  BFF_URI_TOO_LONG: 414,
   /** The request has too many or too large headers: delete this site’s cookies and try again. */
   BFF_HEADERS_TOO_LARGE: 431,
   /** The request could not be understood. */
@@ -138,6 +140,8 @@ export const problemStatuses = {
   BFF_MEDIA_TYPE_UNSUPPORTED: 415,
   /** Too many attempts: wait a minute and try again. */
   BFF_RATE_LIMITED: 429,
+  /** Too much arrives here at the same time: try again shortly. */
+  BFF_OVERLOADED: 503,
   /** Sessions can’t be looked up right now. Nobody was logged out: try again shortly. */
   BFF_STORE_UNAVAILABLE: 503,
   /** The access token can’t be renewed right now. The session is kept: try again shortly. */

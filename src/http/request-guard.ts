@@ -49,11 +49,11 @@ export interface GuardOptions {
 }
 
 /**
- * Bytes of a head that Node reads: far above our own limits, so that it is us who answer. Beyond it the answer can
- * neither be a page nor help.
+ * Bytes of a head that Node reads: all of our own limits and room above, so that it is us who answer. Beyond it the
+ * answer can neither be a page nor help. Each connection may have so much kept for it before there is a request.
  */
 export function mostHeadBytes({ url, cookies, headers }: SizeLimits): number {
-  return 2 * (url + cookies + headers);
+  return url + cookies + headers + 16 * 1024;
 }
 
 /** Refuses, before anything else looks at it, every request that two parties could read in two ways, or that is too big. */

@@ -36,12 +36,10 @@ export const websocket = z
     connectionsPerSession: count
       .prefault(16)
       .meta({ description: 'Open at the same time for one session, per replica; more get 429.' }),
-    connections: count
-      .prefault(10_000)
-      .meta({
-        description:
-          'Open at the same time for this API, per replica; more get 503. Of these, callers without a session may have a tenth from one address.',
-      }),
+    connections: count.prefault(10_000).meta({
+      description:
+        'Open at the same time for this API, per replica; more get 503. Of these, callers without a session may have a tenth from one address.',
+    }),
     outliveToken: z.boolean().prefault(false).meta({
       description:
         '`true`: stays open when the access token that it was opened with expires. Otherwise it is closed then (4401), and the page opens another with the next token.',

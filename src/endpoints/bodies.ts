@@ -1,5 +1,6 @@
 import { PassThrough } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { limitedAs } from '../http/client-address.ts';
 import { isWithBody } from '../http/request-guard.ts';
 import { closeUnread } from '../http/unread-body.ts';
 import {
@@ -54,7 +55,11 @@ export function acceptForms(scope: FastifyInstance): void {
   });
 }
 
-function receive({ raw, ip }: FastifyRequest, done: (error: Error | null, body?: PassThrough) => void): void {
+function receive(
+  { raw, clientAddress }: FastifyRequest,
+  done: (error: Error | null, body?: PassThrough) => void,
+): void {
+  const ip = limitedAs(clientAddress);
   const before = arriving.get(ip) ?? 0;
   const full = before >= mostArrivingFromAddress ? RateLimited : arrivingInAll >= mostArriving ? Overloaded : undefined;
   if (full !== undefined) {

@@ -6,6 +6,7 @@ import { readChallenge } from '../admission/challenge.ts';
 import { followed, type ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { limitedAs } from '../http/client-address.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import {
   problem,
@@ -121,7 +122,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const sinceMs = performance.now();
       const protocols = readProtocols(raw.headers['sec-websocket-protocol']);
       const handle = caller.kind === 'bearer' ? caller.identity.handle : session?.handle;
-      const leave = places.enter(handle, request.ip);
+      const leave = places.enter(handle, limitedAs(request.clientAddress));
       const leaveOnError = (error: unknown) => {
         leave();
         throw error;

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { cookieNames, expiredCookie } from '../http/cookie-names.ts';
+import { cookieNames, expiredCookie } from '../http/cookies.ts';
 import { CsrfRejected, problem } from '../problems/errors.ts';
 
 /**

@@ -39,6 +39,16 @@ export function parseCookies(cookieHeader: string): Record<string, string | unde
   return cookies;
 }
 
+/** The names of all cookies, each once. One without a name can't be expired. */
+export function cookieNames(cookieHeader = ''): string[] {
+  return Object.keys(parseCookies(cookieHeader)).filter((name) => name !== '');
+}
+
+/** A Set-Cookie line that ends a cookie of this host. Without `Secure` browsers keep one named `__Host-…`. */
+export function expiredCookie(name: string, isSecure: boolean): string {
+  return `${name}=; Max-Age=0; Path=/; HttpOnly${isSecure ? '; Secure' : ''}`;
+}
+
 function beginsPair(text: string, at: number): boolean {
   const before = lastBefore(text, 0, at);
   return before === 0 || text.charCodeAt(before - 1) === 0x3b;

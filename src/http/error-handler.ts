@@ -18,7 +18,7 @@ import {
 import { type ErrorPage, renderErrorPage } from '../problems/page.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
-import { expiredCookie } from './cookie-names.ts';
+import { expiredCookie } from './cookies.ts';
 import { isNavigation } from './request-source.ts';
 import { closeUnread } from './unread-body.ts';
 

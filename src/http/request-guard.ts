@@ -12,7 +12,7 @@ import {
   WebSocketRefused,
 } from '../problems/errors.ts';
 import type { ReadClientAddress } from './client-address.ts';
-import { cookieNames } from './cookie-names.ts';
+import { cookieNames } from './cookies.ts';
 import { isBelow, targetFault } from './request-path.ts';
 import { handshakeSocket } from './upgrade.ts';
 

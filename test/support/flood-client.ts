@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 export interface Flood {
   /** Connections at the same time; one that ends, or has an answer, is opened again. */
   slots: number;
-  /** What each sends; HOST stands for the site's, LONG(n) for n bytes. */
+  /** What each sends; HOST stands for the site's, LONG(n) for n bytes, UNIQUE for another word each time. */
   send: string;
   /** So many times. */
   times?: number;
@@ -43,7 +43,7 @@ if (process.argv[1] === import.meta.filename) {
         open--;
         setImmediate(fill);
       });
-      if (bytes !== '') socket.write(bytes);
+      if (bytes !== '') socket.write(bytes.replaceAll('UNIQUE', String(count)));
     }
   };
   setInterval(fill, 10); // until it is killed

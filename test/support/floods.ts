@@ -8,6 +8,7 @@ import { type EchoUpstream, startEchoUpstream } from './echo-upstream.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import type { Person } from './fleet-client.ts';
 import type { Flood } from './flood-client.ts';
+import { startIntrospectionServer } from './introspection-server.ts';
 import { startProcess } from './process.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -44,6 +45,8 @@ const handshake = [
   'Origin: http://HOST',
 ];
 
+const program = head('GET /api/programs/1', 'Authorization: Bearer made-up-UNIQUE');
+
 /** What runs into each limit, by its row. */
 export const floods: Record<string, Flood> = {
   'connections in all': { slots: 3000, send: '', addresses: 8 },
@@ -61,6 +64,8 @@ export const floods: Record<string, Flood> = {
   'calls that wait for an API': { slots: 500, send: head('GET /api/slow/1', 'Sec-Fetch-Site: same-origin') },
   'login starts and callbacks': { slots: 32, send: head('GET /bff/login', 'Accept: text/html') },
   WebSockets: { slots: 500, send: head('GET /api/slow/1', ...handshake) },
+  introspections: { slots: 500, send: program, addresses: 200 },
+  'bad access tokens from one address': { slots: 32, send: program },
 };
 
 export interface FloodWorld {
@@ -73,6 +78,7 @@ export interface FloodWorld {
 export async function startFloodWorld(): Promise<FloodWorld> {
   const slow: EchoUpstream = await startEchoUpstream();
   slow.respond = hang();
+  const issuer = await startIntrospectionServer();
   const fleet: Fleet = await startFleet({
     replicas: 1,
     config(data) {
@@ -85,6 +91,16 @@ export async function startFloodWorld(): Promise<FloodWorld> {
         websocket: { connections: 1000 },
         breaker: { failures: 1000 },
       };
+      const { clientId, clientSecret } = issuer;
+      data.bearerIssuers = {
+        partner: {
+          issuer: issuer.issuer,
+          audiences: ['api'],
+          introspection: { clientId, clientSecret },
+          timeout: '2s',
+        },
+      };
+      data.apis.programs = { path: '/api/programs', upstream: slow.url, accept: ['bearer'] };
     },
   });
   const { process: cloakroom, opsPort, port } = fleet.replica(0);
@@ -110,6 +126,7 @@ export async function startFloodWorld(): Promise<FloodWorld> {
     async withstand({ limit, metric }, seconds, worstMs) {
       const flood = floods[limit];
       if (flood === undefined) throw new Error(`nothing floods "${limit}"`);
+      issuer.respond = limit === 'introspections' ? () => undefined : undefined; // no answer, or "inactive"
       const before = await scrape(); // also begins the measurement of the event loop anew
       const program = join(root, 'test/support/flood-client.ts');
       const command = [process.execPath, program, String(port), JSON.stringify(flood)];
@@ -143,6 +160,7 @@ export async function startFloodWorld(): Promise<FloodWorld> {
     async stop() {
       await fleet.stop();
       await slow.stop();
+      await issuer.stop();
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { AdminQuery, AdminSessions } from '../ops/admin.ts';
-import type { Whose } from '../session/sealed-sessions.ts';
+import type { Whose } from '../session/whose.ts';
 import type { FrontendContext } from './context.ts';
 
 /** What operators see and end, over all frontends or in one. */

@@ -15,6 +15,8 @@ export interface KnownSession {
   storeNow: number;
   /** The newest generation that was seen; infinite once it ended. A record that is older was put back (W12). */
   newest: number;
+  /** It belongs to another issuer or client (W6). */
+  isForeign?: boolean;
 }
 
 /** The moment before the store is asked: its answer may be kept only if nothing happened since. */

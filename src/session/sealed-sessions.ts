@@ -6,6 +6,7 @@ import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
 import { createRecordFormat, type Owner } from './record-format.ts';
 import { type Identity, type Lifetimes, type Session, sessionState, shouldTouch } from './session.ts';
+import { isOf, type ListedSession, type Whose } from './whose.ts';
 
 /** Answer to `acquire`, opened. */
 export type AcquiredSession =
@@ -35,6 +36,8 @@ export interface SealedSessions {
   fail(session: Session, owner: string, backoffMs: number): Promise<void>;
   /** Its browser has another session already: a login ended this one lately, and every replica heard of it. */
   wasReplaced(id: string): boolean;
+  /** Another issuer's or client's, as the last look at the store said: its cookie is not ours to clear (W6). */
+  isSomebodyElses(id: string): boolean;
   /** Ends a session for good and tells all replicas. With `expectedGeneration` only if nobody refreshed it meanwhile. */
   end(handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended>;
   /**
@@ -49,18 +52,6 @@ export interface SealedSessions {
   wasEndedSince(identity: Identity, startedAt: number): Promise<boolean>;
   /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
   list(whose: Whose): Promise<ListedSession[]>;
-}
-
-/** At one issuer; with both, both must match (Back-Channel Logout §2.7). Or everybody's of this frontend. */
-export type Whose = { issuer: string; sid?: string; subject?: string } | 'everybody';
-
-/** What the inventory knows of a session. */
-export interface ListedSession {
-  handle: string;
-  createdAt: number;
-  expiresAt: number;
-  lastSeenAt: number;
-  identity: Identity;
 }
 
 export interface SealedSessionsOptions {
@@ -104,6 +95,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     const { generation, createdAt, expiresAt, lastSeenAt, now } = stored;
     // Sealed with a key that was removed, swapped, put together from two, or damaged: as if absent (T52, W12).
     const opened = format.open(handle, known.keys, stored);
+    if (opened === undefined) known.isForeign = format.isForeign(handle, stored);
     if (opened === undefined) return undefined;
     known.newest = Math.max(known.newest, generation);
     return { id, handle, generation, createdAt, expiresAt, lastSeenAt, now, ...opened };
@@ -245,6 +237,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return committed;
     },
     wasReplaced: (id) => replaced.has(hashId(id)),
+    isSomebodyElses: (id) => near.of(id).isForeign === true,
     fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
     end,
     async endAll(whose, reason, before) {
@@ -280,16 +273,6 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return listed.sort((a, b) => a.createdAt - b.createdAt);
     },
   };
-}
-
-/** What the index says, the sealed identity must say too (W12). */
-function isOf(whose: Whose, { issuer, subject, sid }: Identity): boolean {
-  if (whose === 'everybody') return true;
-  return (
-    whose.issuer === issuer &&
-    (whose.subject === undefined || whose.subject === subject) &&
-    (whose.sid === undefined || whose.sid === sid)
-  );
 }
 
 /** Not one of a newer release: what can't be read is neither listed nor asked when it began. */

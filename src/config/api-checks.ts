@@ -1,8 +1,8 @@
 import { shownKey, shownPath } from '../crypto/shown.ts';
 import type { CrossProblem } from './document.ts';
-import { isReserved, isSteering } from './reserved-headers.ts';
 import type { ApiConfig } from './schema/api.ts';
 import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+import { isReserved, isSteering } from './schema/reserved-headers.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
 export function checkApis(

@@ -1,8 +1,8 @@
 // What crosses the proxy, as allow-lists in both directions (PX3–PX8, PX15, PX20). Both functions are pure. A header
 // that no list names does not cross; an API can add names in its configuration, but none that identifies somebody,
-// frames a message, steers a cache or belongs to Cloakroom (config/reserved-headers.ts).
+// frames a message, steers a cache or belongs to Cloakroom (config/schema/reserved-headers.ts).
 
-import { isSteering } from '../config/reserved-headers.ts';
+import { isSteering } from '../config/schema/reserved-headers.ts';
 import { buildCachingHeaders } from './caching.ts';
 import { markTag } from './entity-tags.ts';
 

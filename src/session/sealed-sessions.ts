@@ -257,8 +257,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       const marks = await Promise.all(keys.map((key) => store.endedMark(key)));
       return marks.some(
         ({ byUs = 0, byProvider }) =>
-          byUs >= startedAt ||
-          (byProvider !== undefined && byProvider.at >= startedAt && issuedAt <= byProvider.before),
+          byUs > startedAt || (byProvider !== undefined && byProvider.at > startedAt && issuedAt <= byProvider.before),
       );
     },
     async list(whose) {

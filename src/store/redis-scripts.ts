@@ -150,11 +150,12 @@ return 'added'`,
   markEnded: {
     keys: 1,
     lua: `${now}
+local at = string.format('%d.%06d', time[1], time[2])
 if ARGV[1] == '' then
-  redis.call('HSET', KEYS[1], 'us', nowMs)
+  redis.call('HSET', KEYS[1], 'us', at)
 else
   local known = redis.call('HGET', KEYS[1], 'before')
-  redis.call('HSET', KEYS[1], 'provider', nowMs)
+  redis.call('HSET', KEYS[1], 'provider', at)
   if not known or tonumber(known) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'before', ARGV[1]) end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])

@@ -120,8 +120,8 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     async endedMark(indexKey) {
       const [us, provider, before] = list(await run('endedMark', [`${keyPrefix}ended:${indexKey}`], [])).map(text);
       return {
-        ...(us ? { byUs: Number(us) / 1000 } : {}),
-        ...(provider && before ? { byProvider: { at: Number(provider) / 1000, before: Number(before) } } : {}),
+        ...(us ? { byUs: Number(us) } : {}),
+        ...(provider && before ? { byProvider: { at: Number(provider), before: Number(before) } } : {}),
       };
     },
     async now(handle) {

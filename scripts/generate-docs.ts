@@ -2,14 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { configSchema } from '../src/config/schema/schema.ts';
-import {
-  anonymousShape,
-  authenticatedShape,
-  endedShape,
-  logoutShape,
-  problemShape,
-  sessionsShape,
-} from '../src/endpoints/shapes.ts';
+import { answers } from '../src/endpoints/shapes.ts';
 import { createMetrics } from '../src/ops/metrics.ts';
 import { problemTypes } from '../src/problems/errors.ts';
 
@@ -156,16 +149,8 @@ function errorTable(): string {
 }
 
 function shapeTables(): string {
-  const shapes = [
-    ['`GET /bff/session`, `POST /bff/refresh`: logged in', authenticatedShape],
-    ['`GET /bff/session`: nobody logged in', anonymousShape],
-    ['`POST /bff/logout`', logoutShape],
-    ['`GET /bff/sessions`', sessionsShape],
-    ['`DELETE /bff/sessions`, `DELETE /bff/sessions/:id`', endedShape],
-    ['Errors (`application/problem+json`)', problemShape],
-  ] as const;
-  return shapes
-    .map(([title, shape]) => {
+  return answers
+    .map(({ title, shape }) => {
       const json = z.toJSONSchema(shape) as JsonSchema;
       const rows: string[] = [];
       const collect = (node: JsonSchema, path: string, optional: boolean): void => {
@@ -203,15 +188,7 @@ async function metricsTable(): Promise<string> {
 
 /** What browser code knows of the wire: types of the answers, and every error code with its status. */
 function clientContract(): string {
-  const answers = {
-    Anonymous: anonymousShape,
-    Authenticated: authenticatedShape,
-    Logout: logoutShape,
-    Sessions: sessionsShape,
-    Ended: endedShape,
-    Problem: problemShape,
-  };
-  const types = Object.entries(answers).map(([name, shape]) => {
+  const types = answers.map(({ name, shape }) => {
     const json = z.toJSONSchema(shape) as JsonSchema;
     return `/** ${json.description ?? ''} */\nexport interface ${name} ${typeScriptOf(json, '')}`;
   });
@@ -239,8 +216,8 @@ function typeScriptOf(node: JsonSchema, indent: string): string {
   const inner = `${indent}  `;
   const members = Object.entries(node.properties).map(([name, child]) => {
     const says = child.description === undefined ? '' : `${inner}/** ${child.description} */\n`;
-    const mark = (node.required ?? []).includes(name) ? '' : '?';
-    return `${says}${inner}${name}${mark}: ${typeScriptOf(child, inner)};`;
+    const isRequired = (node.required ?? []).includes(name);
+    return `${says}${inner}${name}${isRequired ? '' : '?'}: ${typeScriptOf(child, inner)}${isRequired ? '' : ' | undefined'};`;
   });
   return `{\n${members.join('\n')}\n${indent}}`;
 }

@@ -83,6 +83,20 @@ export const problemShape = z
   })
   .meta({ description: 'An error of Cloakroom itself (RFC 9457).' });
 
+/** Every shape that browsers see: docs/endpoints.md and packages/client are made from this list. */
+export const answers: { name: string; title: string; shape: z.ZodType }[] = [
+  {
+    name: 'Authenticated',
+    title: '`GET /bff/session`, `POST /bff/refresh`: logged in',
+    shape: authenticatedShape,
+  },
+  { name: 'Anonymous', title: '`GET /bff/session`: nobody logged in', shape: anonymousShape },
+  { name: 'Logout', title: '`POST /bff/logout`', shape: logoutShape },
+  { name: 'Sessions', title: '`GET /bff/sessions`', shape: sessionsShape },
+  { name: 'Ended', title: '`DELETE /bff/sessions`, `DELETE /bff/sessions/:id`', shape: endedShape },
+  { name: 'Problem', title: 'Errors (`application/problem+json`)', shape: problemShape },
+];
+
 export type SessionAnswer = z.infer<typeof anonymousShape> | z.infer<typeof authenticatedShape>;
 
 /** A zod shape as a Fastify response schema. */

@@ -35,7 +35,7 @@ export interface RecordFormat {
   isForeign(handle: string, stored: StoredSession): boolean;
 }
 
-/** What the bytes are and whose, as each format has it. A released one never changes: `test/records` opens it for ever. */
+/** What the bytes are and whose, as each format has it. A released one never changes: `test/fixtures/records` has one that opens for ever. */
 const contexts: Record<
   number,
   { identity(handle: string): string; tokens(handle: string, generation: number): string }

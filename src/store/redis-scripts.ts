@@ -158,7 +158,7 @@ else
   redis.call('HSET', KEYS[1], 'provider', at)
   if not known or tonumber(known) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'before', ARGV[1]) end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('EXPIREAT', KEYS[1], nowSeconds + tonumber(ARGV[2]))
 return 'marked'`,
   },
   endedMark: {

@@ -49,7 +49,7 @@ export interface RefreshCoordinator {
 const pauseMarginMs = 3000;
 /**
  * Refreshes at a time in this process. They queue before they take the lease: in the queue of the connections (64, see
- * oidc/call.ts) the time limit of the call would run, end it right after it was sent, and lose the rotation (T119). What
+ * issuer/call.ts) the time limit of the call would run, end it right after it was sent, and lose the rotation (T119). What
  * is left of the connections is for logins.
  */
 const refreshesAtOnce = 48;

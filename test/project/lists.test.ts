@@ -7,6 +7,7 @@ import { createApp } from '../../src/app.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { configSchema } from '../../src/config/schema/schema.ts';
 import { endpoints } from '../../src/endpoints/list.ts';
+import { answers } from '../../src/endpoints/shapes.ts';
 import { createMetrics } from '../../src/ops/metrics.ts';
 import * as problems from '../../src/problems/errors.ts';
 
@@ -32,11 +33,26 @@ describe('endpoints', () => {
 
   it('are documented', () => {
     const page = readFileSync(join(root, 'docs/endpoints.md'), 'utf8');
-    const missing = endpoints.filter(({ method, path }) => !page.includes(`\`${method} /bff${path}`));
+    const isTold = (name: string) => new RegExp(`\`${name.replace(/[/:]/g, '\\$&')}[\`?]`).test(page);
+    const missing = endpoints.filter(({ method, path }) => !isTold(`${method} /bff${path}`));
     // The callback's POST is told of in the row of its GET.
     expect(missing.map(({ method, path }) => `${method} ${path}`)).toEqual(['POST /callback']);
     expect(page).toContain('POST instead with `responseMode: form_post`');
   });
+});
+
+it('every shape that an endpoint answers is one that docs and the client package are made from', () => {
+  const shapes = answers.map(({ shape }) => shape);
+  const unions = endpoints.flatMap(({ answer }) => (answer === undefined ? [] : [answer]));
+  const members = unions.flatMap((answer) => (answer instanceof z.ZodUnion ? answer.options : [answer]));
+  expect(members.filter((shape) => !shapes.includes(shape as z.ZodType))).toEqual([]);
+});
+
+it('every audit word of a log line is in docs/operations.md', () => {
+  const page = readFileSync(join(root, 'docs/operations.md'), 'utf8');
+  const words = [...textOf(() => true).matchAll(/audit: '([a-z_]+)'/g)].map((match) => match[1] as string);
+  expect(words.length).toBeGreaterThan(15);
+  expect([...new Set(words)].filter((word) => !page.includes(`\`${word}\``))).toEqual([]);
 });
 
 it('every error code is thrown somewhere', () => {
@@ -60,7 +76,7 @@ it('every metric is counted somewhere', () => {
 });
 
 it('every configuration key is read somewhere', () => {
-  const users = textOf((file) => !file.startsWith('config/schema/'));
+  const users = textOf((file) => !file.startsWith('config/schema/')).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
   const names = new Set<string>();
   collectKeys(z.toJSONSchema(configSchema, { io: 'input' }), names);
   expect(names.size).toBeGreaterThan(100);

@@ -55,9 +55,13 @@ describe.each(deployments)('W6 a session and %s', (_, change) => {
     expect([session.status, session.json<{ authenticated: boolean }>().authenticated]).toEqual([200, false]);
     const call = await there.fetch('/api/orders/1');
     expect(call.status).toBe(401);
-    for (const path of ['/bff/refresh', '/bff/logout'])
-      await there.fetch(path, { method: 'POST', headers: { 'x-csrf': '1' } });
-    expect([session.setCookies, call.setCookies]).toEqual([[], []]);
+    const refresh = await there.fetch('/bff/refresh', { method: 'POST', headers: { 'x-csrf': '1' } });
+    expect(refresh.status).toBe(401);
+    const list = await there.fetch('/bff/sessions');
+    expect(list.status).toBe(401);
+    expect([session, call, refresh, list].flatMap(({ setCookies }) => setCookies)).toEqual([]);
+    const logout = await there.fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } });
+    expect(logout.status).toBe(200);
     expect(world.upstream.requests).toHaveLength(calls);
     expect([...world.provider.tokenRequests('refresh_token'), ...other.tokenRequests()]).toEqual([]);
     expect(await userOf(browser)).toBe('alice');

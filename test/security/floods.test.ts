@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type FloodWorld, floods, readLimits, startFloodWorld } from '../support/floods.ts';
+import { type FloodWorld, floods, nameOf, readLimits, startFloodWorld } from '../support/floods.ts';
 
 // Issue 12, 6: what nobody's requests may cost. Two seconds each; ten, and a stricter bound, in test/world/floods.test.ts.
 
@@ -16,14 +16,5 @@ describe('another user is served while somebody runs into a limit', () => {
   });
   afterAll(() => world.stop());
 
-  for (const row of rows) {
-    const ids = row.limit.startsWith('unanswered')
-      ? 'W13 '
-      : row.limit.startsWith('bodies')
-        ? 'W14 '
-        : /introspections|tokens/.test(row.limit)
-          ? 'W9 '
-          : '';
-    it(`${ids}${row.limit}`, () => world.withstand(row, 2, 1000));
-  }
+  for (const row of rows) it(nameOf(row), () => world.withstand(row, 2, 1000));
 });

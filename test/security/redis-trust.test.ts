@@ -2,16 +2,27 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { hashId } from '../../src/crypto/keys.ts';
+import { stringify } from 'yaml';
+import { parseConfig } from '../../src/config/load.ts';
+import { buildKeyRing, deriveSessionKeys, hashId } from '../../src/crypto/keys.ts';
+import { createRecordFormat } from '../../src/session/record-format.ts';
 import type { Browser } from '../support/browser.ts';
-import { startWorld, type World } from '../support/world.ts';
+import { logOutByProvider } from '../support/logout-token.ts';
+import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
 // Each line of the threat table in docs/sessions-and-tokens.md, played by somebody who has Redis and nothing else.
 
 let world: World;
 let redis: Redis;
+let data: ConfigData;
 beforeEach(async () => {
-  world = await startWorld({ replicas: 2, nearCache: false });
+  world = await startWorld({
+    replicas: 2,
+    nearCache: false,
+    config: (config) => {
+      data = config;
+    },
+  });
   redis = new Redis(world.redisUrl as string);
 });
 afterEach(async () => {
@@ -90,14 +101,18 @@ describe('W12 somebody who writes to Redis', () => {
       const { session } = (await browser.fetch('/bff/session')).json<{ session: { expiresAt: number } }>();
       expect(session.expiresAt).toBe(Number(opened));
     }
+    const browser = await world.loggedIn();
+    await redis.hset(keyOf(browser), 'x', Math.floor(Date.now() / 1000) - 1);
+    expect(await call(cold(browser))).toBe(401); // nearer: can
   });
 
   it('RT6 can keep an idle session from running out, until its absolute end', async () => {
     const browser = await world.loggedIn();
     const now = Math.floor(Date.now() / 1000);
-    await redis.hset(keyOf(browser), { a: now - 1000, n: 1000 });
-    await redis.hset(keyOf(browser), { a: now + 100_000 });
+    await redis.hset(keyOf(browser), { a: now - 100_000 });
     const other = cold(browser);
+    expect(await call(other.clone())).toBe(401); // it has run out
+    await redis.hset(keyOf(browser), { a: now + 100_000 });
     expect(await call(other)).toBe(200);
     const { session } = (await other.fetch('/bff/session')).json<{ session: Record<string, number> }>();
     expect(session.idleExpiresAt).toBeLessThanOrEqual(session.expiresAt as number);
@@ -120,13 +135,22 @@ describe('W12 somebody who writes to Redis', () => {
     expect(await listed()).toEqual([handleOf(alice)]);
     for (const index of indexes) await redis.zrem(index, handleOf(alice));
     expect(await listed()).toEqual([]);
+    await redis.del(await redis.keys(`${world.keyPrefix}sid:*`));
+    world.provider.nextLogin({ sub: 'alice' });
+    expect((await logOutByProvider(world, { sub: 'alice', sid: null })).status).toBe(200);
+    expect(await call(alice)).toBe(200); // the logout found nothing
   });
 
   it('RT9 can delay a refresh, and not take its token', async () => {
     const browser = await world.loggedIn();
     await redis.set(keyOf(browser, 'l'), 'somebody', 'PX', 60_000);
     expect((await refresh(browser)).status).toBe(503);
+    await redis.del(keyOf(browser, 'l'));
+    await redis.hset(keyOf(browser), 'b', Date.now() + 60_000);
+    expect((await refresh(browser)).status).toBe(503);
     expect(await call(browser)).toBe(200);
+    await redis.hset(keyOf(browser), 'b', 0);
+    expect((await refresh(browser)).status).toBe(200);
   });
 });
 
@@ -161,4 +185,37 @@ describe('W12 somebody who replays what was in Redis', () => {
     expect(world.log.text()).toContain('session_rolled_back');
     expect(await call(cold(browser))).toBe(200);
   });
+});
+
+it('SE10 a refresh keeps what a newer release put into the record: hash field, identity and token set', async () => {
+  const browser = await world.loggedIn();
+  const key = keyOf(browser);
+  const parsed = parseConfig('world.yaml', stringify(data), {});
+  if (!parsed.ok) throw new Error('the configuration of the world is not valid');
+  const ring = buildKeyRing(parsed.config.session.keys, 'default');
+  const sessionId = (browser.cookie('cloakroom')?.value ?? '').split('.')[0] as string;
+  const handle = handleOf(browser);
+  const owner = { issuer: world.provider.issuer, clientId: world.provider.clientId };
+  const format = createRecordFormat(ring, owner);
+  const tokenKeys = deriveSessionKeys(ring.tokens, sessionId);
+  const read = async () => {
+    const [i, t, ...times] = await redis.hmgetBuffer(key, 'i', 't', 'g', 'c', 'x', 'a');
+    const [generation = 0, createdAt = 0, expiresAt = 0, lastSeenAt = 0] = times.map(Number);
+    const stored = { format: 1, generation, createdAt, expiresAt, lastSeenAt, now: createdAt };
+    const opened = format.open(handle, tokenKeys, { ...stored, identity: i as Buffer, tokens: t as Buffer });
+    return { generation, createdAt, expiresAt, ...(opened ?? expect.fail('the record does not open')) };
+  };
+  const { generation, createdAt, expiresAt, identity, tokens } = await read();
+  const newer = { ...identity, device_key: 'k' };
+  const content = { identity: newer, tokens: tokens.replace('{', '{"dpop":{"jkt":"x"},') };
+  const sealed = format.seal(handle, tokenKeys, { generation, createdAt, expiresAt, ...content });
+  await redis.hset(key, { i: sealed.identity, t: sealed.tokens, z: 'of a newer release' });
+
+  const other = cold(browser);
+  expect((await refresh(other)).status).toBe(200);
+  const after = await read();
+  expect(after.generation).toBe(generation + 1);
+  expect(after.identity).toMatchObject({ device_key: 'k' });
+  expect(JSON.parse(after.tokens)).toMatchObject({ dpop: { jkt: 'x' } });
+  expect(await redis.hget(key, 'z')).toBe('of a newer release');
 });

@@ -34,6 +34,18 @@ export function readLimits(): LimitRow[] {
   });
 }
 
+/** The name of its test, with the ids of the cases that it is about. */
+export function nameOf({ limit }: LimitRow): string {
+  const [, id = ''] = idsOf.find(([what]) => what.test(limit)) ?? [];
+  return `${id} ${limit}`.trim();
+}
+
+const idsOf: [RegExp, string][] = [
+  [/^unanswered/, 'W13'],
+  [/^bodies/, 'W14'],
+  [/introspections|tokens/, 'W9'],
+];
+
 const head = (line: string, ...more: string[]) => [`${line} HTTP/1.1`, 'Host: HOST', ...more, '', ''].join('\r\n');
 const form = 'Content-Type: application/x-www-form-urlencoded';
 const body = head('POST /bff/backchannel-logout', form, 'Content-Length: 100');

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { type FloodWorld, readLimits, startFloodWorld } from '../support/floods.ts';
+import { type FloodWorld, nameOf, readLimits, startFloodWorld } from '../support/floods.ts';
 
 // Issue 12, 6: each limit is flooded for ten seconds.
 
@@ -12,14 +12,5 @@ describe('another user is served while somebody runs into a limit', () => {
   });
   afterAll(() => world.stop());
 
-  for (const row of rows) {
-    const ids = row.limit.startsWith('unanswered')
-      ? 'W13 '
-      : row.limit.startsWith('bodies')
-        ? 'W14 '
-        : /introspections|tokens/.test(row.limit)
-          ? 'W9 '
-          : '';
-    it(`${ids}${row.limit}`, () => world.withstand(row, 10, 250));
-  }
+  for (const row of rows) it(nameOf(row), () => world.withstand(row, 10, 250));
 });

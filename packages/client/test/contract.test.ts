@@ -19,6 +19,7 @@ describe('the contract with the server', () => {
     expectTypeOf<client.Anonymous>().toEqualTypeOf<z.infer<typeof shapes.anonymousShape>>();
     expectTypeOf<client.Logout>().toEqualTypeOf<z.infer<typeof shapes.logoutShape>>();
     expectTypeOf<client.Sessions>().toEqualTypeOf<z.infer<typeof shapes.sessionsShape>>();
+    expectTypeOf<client.Problem>().toEqualTypeOf<z.infer<typeof shapes.problemShape>>();
     expectTypeOf<client.Ended>().toEqualTypeOf<z.infer<typeof shapes.endedShape>>();
   });
 });

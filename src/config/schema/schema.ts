@@ -74,7 +74,7 @@ const session = z.strictObject({
   redis: redis.optional(),
   keys: z.array(serverKey('A server key.')).min(1, 'needs at least one key: make one with "cloakroom keygen"').meta({
     description:
-      'Server keys, newest first. The first signs cookies and seals records; all of them are accepted, so that a key is rotated by putting a new one in front.',
+      'Server keys. The first signs cookies and seals records; all of them are accepted. A new one is added as the second first, and moved to the front once all replicas have it: docs/upgrading.md.',
   }),
   idleTimeout: duration('A session that no request used for this long is over.', 1000, oneYear).prefault('30m'),
   absoluteTimeout: duration('A session is over this long after the login, however busy.', 1000, oneYear).prefault(

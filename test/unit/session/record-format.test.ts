@@ -8,7 +8,7 @@ import type { Identity } from '../../../src/session/session.ts';
 import { NewerRecordError, recordFormat, type StoredSession } from '../../../src/store/record.ts';
 import { parseTokenSet, serializeTokenSet } from '../../../src/tokens/token-set.ts';
 
-// A record as a release wrote it, with its keys; never changed afterwards. docs/upgrading.md says how one is added.
+// A record as a release wrote it, by `seal` of its own code, with its keys; never changed afterwards (docs/upgrading.md).
 interface Fixture {
   release: string;
   serverKey: string;

@@ -126,7 +126,7 @@ describe('T51 anonymous visitors', () => {
     expect(seen).toEqual(new Set([200, 400, 401, 404]));
     expect((await countCommands(redis.url)) - before).toBe(0);
     expect(await dumpRedis(redis.url)).toEqual([]);
-  });
+  }, 60_000);
 
   it('T51 costs the store nothing for a login that is only started', async () => {
     const redis: RedisServer = await startRedis();

@@ -111,7 +111,7 @@ describe('files of certificates', () => {
     [
       'a CA that is not there',
       () => ({ caFile: '/nowhere/ca.pem' }),
-      /^apis\.orders\.caFile: can't read \/nowhere\/ca\.pem \(ENOENT\)/,
+      /^apis\.orders\.caFile: can't read the file named here \(ENOENT\)/,
     ],
     [
       'a CA file without a certificate',

@@ -59,8 +59,9 @@ export function buildRoutes(api: Api): ((method: string, path: string) => Route[
 function matches(wanted: string, segment: string | undefined): boolean {
   if (segment === undefined || segment === '') return false;
   if (wanted === '*' || wanted === segment) return true;
-  // Frameworks take /refunds.geojson and /refunds.tar.gz for /refunds, in another format (W10).
-  return segment.startsWith(wanted) && segment.charAt(wanted.length) === '.';
+  // Frameworks take /refunds.geojson and /refunds.tar.gz for /refunds in another format, and OData /refunds(7) for one of
+  // them (W10).
+  return segment.startsWith(wanted) && /^\s*[.(]/.test(segment.slice(wanted.length));
 }
 
 /**

@@ -13,11 +13,13 @@ const member = /(?:W\/)?"[^"]*"|[^\s,]+/g;
 
 /**
  * The headers of a request, flat and in lower case, with the tags as the API made them. With one that is not this owner's
- * a cache asks in vain; a precondition of a write (`If-Match`) stays one, and fails.
+ * a cache asks in vain, and so it does with a date alone, which has no owner. A precondition of a write stays one.
  */
-export function unmarkTags(headers: string[], owner: string): string[] {
+export function unmarkTags(headers: string[], owner: string, method: string): string[] {
+  const isRead = method === 'GET' || method === 'HEAD';
   const unmarked = (tag: string) => tag.replace(`${owner}.`, '');
   const isOwn = (tag: string) => tag.replace(/^(W\/)?"?/, '').startsWith(`${owner}.`);
+  let hasOwn = false;
   const dropped = new Set<string>();
   const kept: string[] = [];
   for (let index = 0; index < headers.length; index += 2) {
@@ -30,14 +32,17 @@ export function unmarkTags(headers: string[], owner: string): string[] {
     if (name === 'if-range' && !/^(W\/)?"/.test(value)) kept.push(name, value);
     else {
       const tags = value.match(member) ?? [];
-      const own = name === 'if-match' ? tags : tags.filter((tag) => tag === '*' || isOwn(tag));
-      if (own.length > 0) kept.push(name, own.map((tag) => (isOwn(tag) ? unmarked(tag) : tag)).join(', '));
+      const isPrecondition = name === 'if-match' || !isRead;
+      const sent = isPrecondition ? tags : tags.filter((tag) => tag === '*' || isOwn(tag));
+      hasOwn ||= sent.some(isOwn);
+      if (sent.length > 0) kept.push(name, sent.map((tag) => (isOwn(tag) ? unmarked(tag) : tag)).join(', '));
+      else if (isPrecondition) kept.push(name, value);
       else {
         dropped.add(name);
-        // It would count without its companion (RFC 9110 §13.1.3, §13.1.5).
-        dropped.add(name === 'if-range' ? 'range' : 'if-modified-since');
+        if (name === 'if-range') dropped.add('range'); // it would count without its companion (RFC 9110 §13.1.5)
       }
     }
   }
+  if (isRead && !hasOwn) dropped.add('if-modified-since');
   return dropped.size === 0 ? kept : kept.filter((_, index) => !dropped.has(kept[index - (index % 2)] as string));
 }

@@ -62,7 +62,8 @@ export async function callback(
   const prefix = transactionCookiePrefix(frontend.cookieName);
   const name = transactionCookieName(prefix, state);
   const cookie = request.cookies[name];
-  const transaction = cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie);
+  const transaction =
+    cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie, context.server.config);
   if (transaction === undefined || states.length !== 1) throw refuse(LoginTransactionMissing, 'no-transaction');
   const forget = () => reply.clearCookie(name, transactionCookieAttributes(context));
 
@@ -172,9 +173,14 @@ async function startSession(
       endsAt === undefined ? undefined : endsAt - now,
     );
     if (session === undefined) throw problem(StoreUnavailable);
-    if (await sessions.wasEndedSince(session.identity, startedAt)) {
+    // When that can't be asked it counts as ended: nobody has the ticket yet.
+    const begunAt = transaction.createdAt / 1000;
+    const wasEnded = await sessions
+      .wasEndedSince(session.identity, { begunAt, startedAt })
+      .catch((error: unknown) => error);
+    if (wasEnded !== false) {
       await sessions.end(session.handle, 'back-channel-logout');
-      throw problem(LoginRefused);
+      throw wasEnded === true ? problem(LoginRefused) : wasEnded;
     }
     request.session.current = session;
     isStarted = true;
@@ -199,13 +205,14 @@ async function makeRoom({ config, sessions, server }: FrontendContext, subject: 
  * So the logins that are still under way are told now that they will replace it (SE13).
  */
 function renamePending(context: FrontendContext, request: FastifyRequest, reply: FastifyReply, finished: string): void {
-  const { frontend, keys, nowMs } = context;
+  const { frontend, keys, server, nowMs } = context;
   const handle = request.session.current?.handle;
   if (handle === undefined) return;
   const { live, dead } = sortTransactions(
     request.cookies,
     transactionCookiePrefix(frontend.cookieName),
     keys.transaction,
+    server.config,
     nowMs(),
   );
   const attributes = transactionCookieAttributes(context);

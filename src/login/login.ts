@@ -63,12 +63,14 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   const name = transactionCookieName(prefix, started.request.state);
   const value = sealTransaction(keys.transaction, name, {
     request: started.request,
+    issuer: server.config.issuer,
+    client: server.config.clientId,
     returnTo,
     ...(isStepUp ? { isStepUp } : {}),
     createdAt: nowMs(),
     replaces: ticket.kind === 'valid' ? [hashId(ticket.sessionId)] : [],
   });
-  const { live, dead } = sortTransactions(request.cookies, prefix, keys.transaction, nowMs());
+  const { live, dead } = sortTransactions(request.cookies, prefix, keys.transaction, server.config, nowMs());
   const attributes = transactionCookieAttributes(context);
   for (const gone of [...dead, ...evictFor(live, name.length + value.length)]) reply.clearCookie(gone, attributes);
   reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });

@@ -1,10 +1,14 @@
 import { hashId, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
 import type { AuthorizationRequest } from '../oidc/authorization.ts';
+import type { Owner } from '../session/record-format.ts';
 
 /** One login attempt, sealed in a cookie of the browser that started it: an anonymous visitor costs the store nothing. */
 export interface LoginTransaction {
   request: AuthorizationRequest;
+  /** At which server and as which client it was begun; release 0.1 did not note it. */
+  issuer?: string;
+  client?: string;
   returnTo: string;
   /** Asked for by a step-up, so that the session can say that it was. */
   isStepUp?: true;
@@ -40,10 +44,22 @@ export function sealTransaction(keys: SealingKey[], name: string, transaction: L
   return seal(keys, JSON.stringify(transaction), `login/1/${name}`).toString('base64url');
 }
 
-export function openTransaction(keys: SealingKey[], name: string, value: string): LoginTransaction | undefined {
+/**
+ * One of ours. What was begun at another server or as another client, with the same keys, would send that server's code,
+ * and our verifier for it, to this one (W6).
+ */
+export function openTransaction(
+  keys: SealingKey[],
+  name: string,
+  value: string,
+  { issuer, clientId }: Owner,
+): LoginTransaction | undefined {
   if (!/^[A-Za-z0-9_-]+$/.test(value)) return undefined;
   const text = open(keys, Buffer.from(value, 'base64url'), `login/1/${name}`);
-  return text === undefined ? undefined : (JSON.parse(text) as LoginTransaction);
+  if (text === undefined) return undefined;
+  const transaction = JSON.parse(text) as LoginTransaction;
+  const isOurs = (transaction.issuer ?? issuer) === issuer && (transaction.client ?? clientId) === clientId;
+  return isOurs ? transaction : undefined;
 }
 
 export interface PendingTransaction {
@@ -60,13 +76,14 @@ export function sortTransactions(
   cookies: Record<string, string | undefined>,
   prefix: string,
   keys: SealingKey[],
+  owner: Owner,
   nowMs: number,
 ): { live: PendingTransaction[]; dead: string[] } {
   const live: PendingTransaction[] = [];
   const dead: string[] = [];
   for (const [name, value] of Object.entries(cookies)) {
     if (!name.startsWith(prefix) || value === undefined) continue;
-    const transaction = openTransaction(keys, name, value);
+    const transaction = openTransaction(keys, name, value, owner);
     if (transaction === undefined) continue;
     if (transaction.createdAt + transactionLifeMs < nowMs) dead.push(name);
     else live.push({ name, value, transaction });

@@ -132,7 +132,7 @@ class ApiCall implements ForwardOptions {
   #send(token: AttachedToken | undefined): Promise<Exchanged> {
     this.#token = token;
     const headers = this.#route.headersFor(arrivedOf(this.#request, this.hasBody), token);
-    this.headers = this.#owner === undefined ? headers : unmarkTags(headers, this.#owner);
+    this.headers = this.#owner === undefined ? headers : unmarkTags(headers, this.#owner, this.method);
     return forward(this);
   }
 

@@ -46,12 +46,20 @@ export interface SealedSessions {
    */
   endAll(whose: Whose, reason: EndReason, before?: number): Promise<number>;
   /**
-   * Were sessions like this one ended since `startedAt` (epoch seconds, the store's clock)? A login asks once its session
-   * is there: a logout that arrived while the code was being redeemed found nothing to end (W11).
+   * Were sessions like this one ended while its login was under way? A login asks once its session is there: a logout
+   * that arrived before found nothing to end (W11).
    */
-  wasEndedSince(identity: Identity, startedAt: number): Promise<boolean>;
+  wasEndedSince(identity: Identity, login: LoginTimes): Promise<boolean>;
   /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
   list(whose: Whose): Promise<ListedSession[]>;
+}
+
+/** Of a login that is under way. Epoch seconds. */
+export interface LoginTimes {
+  /** The user was sent to the provider; by the clock of the replica that did it. */
+  begunAt: number;
+  /** The user came back with the answer; on the store's clock. */
+  startedAt: number;
 }
 
 export interface SealedSessionsOptions {
@@ -143,7 +151,7 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       : store.readIfMoved({ handle: known.handle, generation: before.generation }));
     if (stored !== undefined && stored.generation < known.newest) {
       // Overtaken by what this process did meanwhile? Else somebody put an older record back, or a failover lost the
-      // newer one; its refresh token is spent in any case.
+      // newer one: they can't be told apart, and what the older one allows may have been taken away (W12).
       stored = await store.read(known.handle);
       if (stored !== undefined && stored.generation < known.newest) {
         const session = known.handle.slice(0, 12);
@@ -235,7 +243,8 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
         ...(endsAt === undefined ? {} : { endsAt }),
       });
       if (committed === 'committed') {
-        near.of(id).newest = generation + 1;
+        const known = near.of(id);
+        known.newest = Math.max(known.newest, generation + 1);
         void channel.publish({ kind: 'refreshed', handle });
       }
       return committed;
@@ -254,11 +263,16 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       }
       return count;
     },
-    async wasEndedSince(identity, startedAt) {
+    async wasEndedSince(identity, { begunAt, startedAt }) {
       const { issuer, subject, sid, issuedAt = 0 } = identity;
-      const keys = [markKey('everybody'), markKey({ issuer, subject })];
-      if (sid !== undefined) keys.push(markKey({ issuer, sid }));
-      const marks = await Promise.all(keys.map((key) => store.endedMark(key)));
+      // The provider's session of this very login ended after the login began: whatever the ID token's time says.
+      if (sid !== undefined) {
+        const { byUs = 0, byProvider } = await store.endedMark(markKey({ issuer, sid }));
+        if (Math.max(byUs, byProvider?.at ?? 0) > begunAt) return true;
+      }
+      const marks = await Promise.all(
+        [markKey('everybody'), markKey({ issuer, subject })].map((key) => store.endedMark(key)),
+      );
       return marks.some(
         ({ byUs = 0, byProvider }) =>
           byUs > startedAt || (byProvider !== undefined && byProvider.at > startedAt && issuedAt <= byProvider.before),

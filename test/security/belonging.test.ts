@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Browser } from '../support/browser.ts';
 import { type EvilProvider, startEvilProvider } from '../support/evil-provider.ts';
-import { isLoggedIn, userOf } from '../support/login-steps.ts';
+import { problemCode } from '../support/login-attempt.ts';
+import { deliver, isLoggedIn, pendingLogin, userOf } from '../support/login-steps.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
 import { restart } from '../support/restart.ts';
 import { onReplica } from '../support/ticket.ts';
@@ -88,5 +89,16 @@ describe.each(deployments)('W6 a session and %s', (_, change) => {
     await there.login('/');
     const { sessions } = (await there.fetch('/bff/sessions')).json<{ sessions: { current: boolean }[] }>();
     expect(sessions.map(({ current }) => current)).toEqual([true]);
+  });
+
+  it('W6 a login that was begun before the change is none of ours: neither its code nor our verifier is sent', async () => {
+    await restart(world, data, 1);
+    const browser = world.browser(1);
+    const { callbackUrl } = await pendingLogin(browser);
+    await restart(world, { ...data, authorizationServer: change(data.authorizationServer) }, 1);
+    const sent = world.provider.tokenRequests().length + other.tokenRequests().length;
+    const page = await deliver(browser, callbackUrl);
+    expect([page.status, problemCode(page), page.setCookies]).toEqual([400, 'BFF_LOGIN_TRANSACTION_MISSING', []]);
+    expect(world.provider.tokenRequests().length + other.tokenRequests().length).toBe(sent);
   });
 });

@@ -95,3 +95,13 @@ it('W11 the logout of somebody else, of another provider session, or an older on
     expect(await isLoggedIn(browser)).toBe(true);
   }
 });
+
+it('W11 back-channel logout of the very provider session, between its answer and the callback: nobody is logged in', async () => {
+  world.provider.nextLogin({ sub: 'dave', sid: 'sid-dave' });
+  const browser = world.browser();
+  const { callbackUrl } = await pendingLogin(browser);
+  expect((await logOutByProvider(world, { sub: null, sid: 'sid-dave' }, { replica: 1 })).status).toBe(200);
+  const page = await deliver(browser, callbackUrl);
+  expect([page.status, problemCode(page)]).toEqual([403, 'BFF_LOGIN_REFUSED']);
+  expect(await isLoggedIn(browser)).toBe(false);
+});

@@ -121,6 +121,8 @@ describe('buildRules', () => {
         expect(namesFor([{ path }], 'GET', `${path}${ending}/x`), path + ending).toEqual([path]);
         expect(namesFor([{ path: `/*${path}` }], 'GET', `/7.x${path}${ending}`), path + ending).toEqual([`/*${path}`]);
       }
+    for (const path of ['/refunds(7)', "/refunds('7')", '/refunds%20.json'])
+      expect(namesFor([{ path: '/refunds' }], 'GET', path), path).toEqual(['/refunds']);
     for (const path of ['/refunds', '/v1.0', '/file.json', '/.well-known', '/admin.'])
       expect(namesFor([{ path }], 'GET', path)).toEqual([path]);
     for (const [path, other] of [

@@ -12,14 +12,14 @@ describe('entity tags with the mark of their owner', () => {
       fc.property(fc.array(tag, { minLength: 1, maxLength: 4 }), (tags) => {
         const marked = tags.map((each) => markTag(each, 'alice')).join(', ');
         for (const name of ['if-none-match', 'if-match'])
-          expect(unmarkTags([name, marked], 'alice')).toEqual([name, tags.join(', ')]);
+          expect(unmarkTags([name, marked], 'alice', 'GET')).toEqual([name, tags.join(', ')]);
       }),
     );
-    expect(unmarkTags(['if-range', markTag('"1"', 'alice'), 'range', 'a'], 'alice')).toEqual([
+    expect(unmarkTags(['if-range', markTag('"1"', 'alice'), 'range', 'a'], 'alice', 'GET')).toEqual([
       'if-range', '"1"', 'range', 'a',
     ]); // biome-ignore format: pairs
     expect(markTag('1', 'alice')).toBe('alice.1');
-    expect(unmarkTags(['if-none-match', 'alice.1'], 'alice')).toEqual(['if-none-match', '1']);
+    expect(unmarkTags(['if-none-match', 'alice.1'], 'alice', 'GET')).toEqual(['if-none-match', '1']);
   });
 
   it('W4 of another owner, or of none, validate nothing and resume nothing', () => {
@@ -30,21 +30,38 @@ describe('entity tags with the mark of their owner', () => {
           : tags.filter((each) => !/^(W\/)?"bob\./.test(each));
         fc.pre(sent.length > 0);
         const lines = ['accept', 'x', 'if-modified-since', 'y', 'if-none-match', sent.join(', ')];
-        expect(unmarkTags(lines, 'bob')).toEqual(['accept', 'x']);
-        expect(unmarkTags(['range', 'bytes=1-', 'if-range', sent[0] as string], 'bob')).toEqual([]);
+        expect(unmarkTags(lines, 'bob', 'GET')).toEqual(['accept', 'x']);
+        expect(unmarkTags(['range', 'bytes=1-', 'if-range', sent[0] as string], 'bob', 'GET')).toEqual([]);
       }),
     );
-    expect(unmarkTags(['if-none-match', '"alice.1", "bob.2", W/"alice.3"'], 'bob')).toEqual(['if-none-match', '"2"']);
+    expect(unmarkTags(['if-none-match', '"alice.1", "bob.2", W/"alice.3"'], 'bob', 'GET')).toEqual([
+      'if-none-match',
+      '"2"',
+    ]);
   });
 
   it('W4 stay preconditions of a write', () => {
-    expect(unmarkTags(['if-match', '"alice.1", "bob.2", "3"'], 'bob')).toEqual(['if-match', '"alice.1", "2", "3"']);
-    expect(unmarkTags(['if-match', '*'], 'bob')).toEqual(['if-match', '*']);
-    expect(unmarkTags(['if-none-match', '*'], 'bob')).toEqual(['if-none-match', '*']);
+    expect(unmarkTags(['if-match', '"alice.1", "bob.2", "3"'], 'bob', 'GET')).toEqual([
+      'if-match',
+      '"alice.1", "2", "3"',
+    ]);
+    expect(unmarkTags(['if-match', '*'], 'bob', 'GET')).toEqual(['if-match', '*']);
+    expect(unmarkTags(['if-none-match', '*'], 'bob', 'GET')).toEqual(['if-none-match', '*']);
   });
 
-  it('leaves dates alone', () => {
-    const lines = ['if-range', 'Mon, 01 Jan 2024 00:00:00 GMT', 'range', 'bytes=1-', 'if-modified-since', 'x'];
-    expect(unmarkTags(lines, 'bob')).toEqual(lines);
+  it('W4 stay preconditions of a write when nobody’s mark is in them: a body or another release told them', () => {
+    for (const method of ['PUT', 'PATCH', 'POST', 'DELETE']) {
+      const lines = ['if-none-match', '"v7", W/"alice.8"', 'if-modified-since', 'x'];
+      expect(unmarkTags(lines, 'bob', method)).toEqual(lines);
+    }
+    expect(unmarkTags(['if-none-match', '"bob.1", "2"'], 'bob', 'PUT')).toEqual(['if-none-match', '"1", "2"']);
+    for (const odd of ['', ',']) expect(unmarkTags(['if-match', odd], 'bob', 'PUT')).toEqual(['if-match', odd]);
+  });
+
+  it('W4 a date says whose nothing is: a read is not answered by it alone', () => {
+    const range = ['if-range', 'Mon, 01 Jan 2024 00:00:00 GMT', 'range', 'bytes=1-'];
+    expect(unmarkTags([...range, 'if-modified-since', 'x'], 'bob', 'GET')).toEqual(range);
+    const own = ['if-none-match', '"bob.1"', 'if-modified-since', 'x'];
+    expect(unmarkTags(own, 'bob', 'GET')).toEqual(['if-none-match', '"1"', 'if-modified-since', 'x']);
   });
 });

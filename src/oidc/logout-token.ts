@@ -19,7 +19,7 @@ export type VerifiedLogoutToken =
   /** The keys can't be fetched: the provider may send it again. */
   | { kind: 'unavailable'; fault: Fault };
 
-const longestToken = 16 * 1024;
+const longestToken = 12 * 1024;
 /** A logout token older than this is stale. Seconds. */
 const oldestIssue = 300;
 const logoutEvent = 'http://schemas.openid.net/event/backchannel-logout';

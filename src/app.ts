@@ -178,6 +178,7 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
       headersTimeout: config.limits.headersTimeout,
       maxHeaderSize: mostHeadBytes(config.limits),
       connectionsCheckingInterval: 1000,
+      requireHostHeader: false, // our guard refuses it: Node’s answer would go past the bound of pipelining (W13)
       optimizeEmptyRequests: true, // most requests have no body, and nothing has to be read to find its end
       ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
     },

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
+  ExpectationFailed,
   HeadersTooMany,
   HostInvalid,
   HostUnknown,
@@ -113,6 +114,8 @@ function requestFault(
   if (url.length > limits.url) return UriTooLong;
   if (otherBytes > limits.headers) return HeadersTooMany;
   if (cookieBytes > limits.cookies) return 'cookies';
+  // Expectations are a list, and all must be met (RFC 9110 §10.1.1). Node looks for one it knows among them.
+  if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue') return ExpectationFailed;
   if (headers.upgrade?.toLowerCase() === 'websocket' && !isExpectedHandshake) return WebSocketRefused;
   return targetFault(url) === undefined ? undefined : PathNotCanonical;
 }

@@ -14,7 +14,7 @@ export function closeUnread({ raw }: FastifyRequest, reply: FastifyReply): void 
 
 /**
  * Says "100 Continue" when somebody begins to read the body (RFC 9110 §10.1.1), where Node would say it before anybody
- * has looked at the request: what is refused is never sent.
+ * has looked at the request: what is refused is never sent. What else is expected is for the request guard to refuse.
  */
 export function continueWhenRead(server: Server): void {
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
@@ -24,6 +24,10 @@ export function continueWhenRead(server: Server): void {
       if (!response.headersSent) response.writeContinue();
       read.call(request, size);
     };
+    server.emit('request', request, response);
+  });
+  // Any other expectation Node would refuse by itself, past all that counts requests and bounds them (W13).
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     server.emit('request', request, response);
   });
 }

@@ -114,6 +114,11 @@ export const MediaTypeUnsupported = define(
   'The request body has a type that is not accepted here.',
   415,
 );
+export const ExpectationFailed = define(
+  'BFF_EXPECTATION_FAILED',
+  'The request expects something that is not done here: send it without the header "Expect".',
+  417,
+);
 export const RateLimited = define('BFF_RATE_LIMITED', 'Too many attempts: wait a minute and try again.', 429);
 export const Overloaded = define('BFF_OVERLOADED', 'Too much arrives here at the same time: try again shortly.', 503);
 export const StoreUnavailable = define(

@@ -182,11 +182,15 @@ describe('hop by hop', () => {
     });
   }
 
-  it('T70 answers an unknown expectation with 417', async () => {
-    const result = await rawRequest(world.port, world.head('/api/orders/1', ['Expect: foo']));
-    expect(result.status).toBe(417);
-    expect(world.upstream.requests).toEqual([]);
-  });
+  it.each(['foo', '', '100-continue, foo', '100-continue;q=1'])(
+    'W13 answers the unknown expectation "%s" with a problem of ours',
+    async (expectation) => {
+      const result = await rawRequest(world.port, world.head('/api/orders/1', [`Expect: ${expectation}`]));
+      expect(result.status).toBe(417);
+      expect(JSON.parse(result.body)).toMatchObject({ code: 'BFF_EXPECTATION_FAILED', status: 417 });
+      expect(world.upstream.requests).toEqual([]);
+    },
+  );
 
   it('T70 passes an upload on that waited for 100-continue', async () => {
     const head = world.head('/api/orders/1', ['Expect: 100-continue', 'Content-Length: 2'], 'POST');

@@ -138,6 +138,8 @@ export const problemStatuses = {
   BFF_BODY_TOO_LARGE: 413,
   /** The request body has a type that is not accepted here. */
   BFF_MEDIA_TYPE_UNSUPPORTED: 415,
+  /** The request expects something that is not done here: send it without the header "Expect". */
+  BFF_EXPECTATION_FAILED: 417,
   /** Too many attempts: wait a minute and try again. */
   BFF_RATE_LIMITED: 429,
   /** Too much arrives here at the same time: try again shortly. */

@@ -6,6 +6,7 @@ import { closeUnread } from '../http/unread-body.ts';
 import {
   BodyTooLarge,
   Overloaded,
+  type Problem,
   problem,
   RateLimited,
   RequestMalformed,
@@ -19,8 +20,10 @@ const mostBodyMs = 10_000;
 /** Bodies that have begun and not ended, in this process: nearly all are there with their head, and never counted. */
 const mostArriving = 512;
 const mostArrivingFromAddress = 64;
+const comeBack = { retryAfterSeconds: mostBodyMs / 1000 };
 
-const arriving = new Map<string, number>();
+/** What ends each of them, by address, the oldest first. */
+const arriving = new Map<string, Set<(why: Problem) => void>>();
 let arrivingInAll = 0;
 
 /**
@@ -60,29 +63,43 @@ function receive(
   done: (error: Error | null, body?: PassThrough) => void,
 ): void {
   const ip = limitedAs(clientAddress);
-  const before = arriving.get(ip) ?? 0;
-  const full = before >= mostArrivingFromAddress ? RateLimited : arrivingInAll >= mostArriving ? Overloaded : undefined;
-  if (full !== undefined) {
-    done(problem(full, { retryAfterSeconds: mostBodyMs / 1000 }));
+  const own = arriving.get(ip) ?? new Set();
+  if (own.size >= mostArrivingFromAddress) {
+    done(problem(RateLimited, comeBack));
     return;
   }
-  arrivingInAll++;
-  arriving.set(ip, before + 1);
+  if (arrivingInAll >= mostArriving && !makeRoom(own.size)) {
+    done(problem(Overloaded, comeBack));
+    return;
+  }
   const body = new PassThrough();
   body.on('error', () => undefined); // also after its reader has gone
-  const timer = setTimeout(() => body.destroy(problem(RequestTimeout)), mostBodyMs);
-  let isOver = false;
-  const end = () => {
-    if (isOver) return;
-    isOver = true;
+  const end = (why: Problem) => {
+    if (leave()) body.destroy(why);
+  };
+  const timer = setTimeout(() => end(problem(RequestTimeout)), mostBodyMs);
+  const leave = () => {
+    if (!own.delete(end)) return false;
     clearTimeout(timer);
     arrivingInAll--;
-    const left = (arriving.get(ip) ?? 1) - 1;
-    if (left === 0) arriving.delete(ip);
-    else arriving.set(ip, left);
-    if (!raw.complete) body.destroy(problem(RequestMalformed)); // the browser left
+    if (own.size === 0) arriving.delete(ip);
+    return true;
   };
-  raw.once('end', end).once('close', end);
+  arrivingInAll++;
+  arriving.set(ip, own.add(end));
+  raw.once('end', leave).once('close', () => end(problem(RequestMalformed))); // the browser left
   raw.pipe(body);
   done(null, body);
+}
+
+/**
+ * Ends the oldest body of the address that has most, if that is more than so many: a few addresses can't keep the
+ * others out, such as the authorization server with a logout.
+ */
+function makeRoom(own: number): boolean {
+  let most: Set<(why: Problem) => void> | undefined;
+  for (const bodies of arriving.values()) if (bodies.size > (most?.size ?? own)) most = bodies;
+  const [endOldest] = most ?? [];
+  endOldest?.(problem(Overloaded, comeBack));
+  return endOldest !== undefined;
 }

@@ -121,6 +121,32 @@ it('W14 all addresses together have 512 bodies on their way', async () => {
   expect((await world.alice.fetch('/api/orders/1')).status).toBe(200);
 });
 
+it('W14 bodies of eight addresses that take all places do not shut the authorization server out', async () => {
+  const slow = async (address: number) => {
+    const lines = [form, 'Content-Length: 100', 'Expect: 100-continue'];
+    const connection = await begin('POST /bff/backchannel-logout', lines, '', `127.0.2.${address}`);
+    await connection.readUntil((text) => text.startsWith('HTTP/1.1 100 ')); // its place is taken
+    return connection;
+  };
+  const held: RawConnection[] = [];
+  for (let index = 0; index < 63; index++) held.push(await slow(1));
+  for (let index = 0; index < 449; index++) held.push(await slow(2 + (index % 8)));
+  const [oldest, ...others] = held;
+
+  const logout = await begin('POST /bff/backchannel-logout', [form, 'Content-Length: 14'], '', '127.0.3.1');
+  const ended = await oldest?.response();
+  expect([ended?.status, ended?.header('connection'), ended?.header('retry-after')]).toEqual([503, 'close', '10']);
+  expect(JSON.parse(ended?.body ?? '')).toMatchObject({ code: 'BFF_OVERLOADED' });
+  await logout.write('logout_token=x');
+  expect((await logout.response()).status).toBe(400);
+
+  // The place that this leaves is the only one; one more of who holds most is refused itself.
+  await slow(1);
+  const own = await begin('POST /bff/backchannel-logout', [form, 'Content-Length: 100'], '', '127.0.2.1');
+  expect((await own.response()).status).toBe(503);
+  expect(others.filter((connection) => connection.closed())).toEqual([]);
+});
+
 describe('100 Continue', () => {
   it('W14 is said where a body is wanted: at an endpoint', async () => {
     const lines = [form, 'Content-Length: 14', 'Expect: 100-continue'];

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { cookieNames, expiredCookie } from '../http/cookies.ts';
+import { cookieNames, expiredCookies } from '../http/cookies.ts';
 import { CsrfRejected, problem } from '../problems/errors.ts';
 
 /**
@@ -21,9 +21,9 @@ export async function clearCookies(
     throw problem(CsrfRejected);
   }
   reply.header('clear-site-data', '"cookies"');
-  reply.header(
-    'set-cookie',
-    cookieNames(headers.cookie).map((name) => expiredCookie(name, frontend.isSecure)),
-  );
+  const names = cookieNames(headers.cookie);
+  const isOwn = (name: string) => name === frontend.cookieName || name.startsWith(`${frontend.cookieName}.`);
+  const ownFirst = [...names.filter(isOwn), ...names.filter((name) => !isOwn(name))];
+  reply.header('set-cookie', expiredCookies(ownFirst, frontend.isSecure));
   return reply.redirect(`${frontend.basePath}/`, 303);
 }

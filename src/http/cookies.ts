@@ -44,9 +44,13 @@ export function cookieNames(cookieHeader = ''): string[] {
   return Object.keys(parseCookies(cookieHeader)).filter((name) => name !== '');
 }
 
-/** A Set-Cookie line that ends a cookie of this host. Without `Secure` browsers keep one named `__Host-…`. */
-export function expiredCookie(name: string, isSecure: boolean): string {
-  return `${name}=; Max-Age=0; Path=/; HttpOnly${isSecure ? '; Secure' : ''}`;
+/** Cookies that one answer ends: each line is longer than the name of a planted cookie, by up to twenty times (W5). */
+const mostExpiredCookies = 100;
+
+/** Set-Cookie lines that end cookies of this host, the first ones. Without `Secure` browsers keep one named `__Host-…`. */
+export function expiredCookies(names: string[], isSecure: boolean): string[] {
+  const rest = `=; Max-Age=0; Path=/; HttpOnly${isSecure ? '; Secure' : ''}`;
+  return names.slice(0, mostExpiredCookies).map((name) => name + rest);
 }
 
 function beginsPair(text: string, at: number): boolean {

@@ -18,7 +18,7 @@ import {
 import { type ErrorPage, renderErrorPage } from '../problems/page.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
-import { expiredCookie } from './cookies.ts';
+import { expiredCookies } from './cookies.ts';
 import { isNavigation } from './request-source.ts';
 import { closeUnread } from './unread-body.ts';
 
@@ -62,11 +62,7 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
     if (status === 401 || known.scheme !== undefined)
       reply.header('www-authenticate', `${scheme} realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
     const { expires = [], clearCookiesPath } = known;
-    if (expires.length > 0)
-      reply.header(
-        'set-cookie',
-        expires.map((name) => expiredCookie(name, isSecure)),
-      );
+    if (expires.length > 0) reply.header('set-cookie', expiredCookies(expires, isSecure));
     const again = request.restartUrl ?? loginUrl ?? '/';
     if (isPage) {
       // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.

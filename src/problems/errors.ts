@@ -84,7 +84,7 @@ export const UriTooLong = define(
 );
 export const HeadersTooMany = define(
   'BFF_HEADERS_TOO_LARGE',
-  'The request has too many or too large headers: delete this site’s cookies and try again.',
+  'The request has too many or too large headers: delete this site’s cookies in the browser’s settings and try again.',
   431,
 );
 export const RequestMalformed = define('BFF_REQUEST_MALFORMED', 'The request could not be understood.', 400);

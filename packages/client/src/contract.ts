@@ -114,7 +114,7 @@ export const problemStatuses = {
   BFF_HOST_UNKNOWN: 421,
   /** The address is too long: go back and start from the site’s own pages. */
   BFF_URI_TOO_LONG: 414,
-  /** The request has too many or too large headers: delete this site’s cookies and try again. */
+  /** The request has too many or too large headers: delete this site’s cookies in the browser’s settings and try again. */
   BFF_HEADERS_TOO_LARGE: 431,
   /** The request could not be understood. */
   BFF_REQUEST_MALFORMED: 400,

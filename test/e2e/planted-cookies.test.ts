@@ -79,7 +79,7 @@ describe('cookies as Chromium stores and sends them', () => {
   /** The header that the app gets, and what the browser would say is in it. */
   const read = async () => {
     await visit(app);
-    return { header: site.lastCookieHeader(), jar: await context.cookies(app) };
+    return { header: site.lastCookieHeader(new URL(app).host), jar: await context.cookies(app) };
   };
 
   it('W2 has no cookie of our names from a sibling, whatever it plants, and always finds the genuine one', async () => {

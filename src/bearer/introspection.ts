@@ -37,7 +37,7 @@ export function createIntrospection(
 ): Introspect {
   const active = createRemembered<Introspected>();
   const inactive = createRemembered<Introspected>();
-  const inTurn = createFairLine(longestWaitMs, nowMs);
+  const inTurn = createFairLine(longestWaitMs);
   const flights = new Map<string, Promise<Introspected>>();
 
   const ask = async (token: string, key: string, client: string): Promise<Introspected> => {

@@ -12,7 +12,7 @@ import {
   type UnverifiedJwt,
   verifySignature,
 } from './issuer.ts';
-import { createRemembered } from './remembered.ts';
+import { createRemembered, longestRemembered } from './remembered.ts';
 
 /** What came of a token that a caller brought. `issuer` is the configured name of the one that it names, or `none`. */
 export type VerifiedBearer =
@@ -38,8 +38,6 @@ export interface BearerVerifier {
 
 /** Before anything is parsed. Microsoft Entra lists up to 200 groups, which make 10 KiB. Characters. */
 const longestToken = 12 * 1024;
-/** A good JWT is remembered for so long, whatever its `exp` says. Milliseconds. */
-const longestRemembered = 3_600_000;
 
 /** Verifies access tokens of the configured issuers (RFC 9068, RFC 7662). Its state is keys and answers, never a session. */
 export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPeerOptions): BearerVerifier {

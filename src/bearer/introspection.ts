@@ -3,7 +3,7 @@ import { hashId } from '../crypto/keys.ts';
 import type { Claims } from './claims.ts';
 import type { Failures } from './failures.ts';
 import { createFairLine } from './fair-line.ts';
-import { createRemembered } from './remembered.ts';
+import { createRemembered, longestRemembered } from './remembered.ts';
 
 /** What the issuer says about an opaque token: its claims, or that it is nothing (RFC 7662 §2.2). */
 export type Introspected = { kind: 'active'; claims: Claims } | { kind: 'inactive' };
@@ -37,23 +37,30 @@ export function createIntrospection(
 ): Introspect {
   const active = createRemembered<Introspected>();
   const inactive = createRemembered<Introspected>();
+  /** Tokens that were active: their callers are not stopped by what others behind the same address bring. */
+  const good = createRemembered<true>();
   const inTurn = createFairLine(longestWaitMs);
   const flights = new Map<string, Promise<Introspected>>();
 
+  const check = (key: string, client: string) => {
+    if (good.get(key, nowMs()) === undefined) failures.check(client);
+  };
   const ask = async (token: string, key: string, client: string): Promise<Introspected> => {
-    failures.check(client); // while it waited, others of its tokens may have failed
+    check(key, client); // while it waited, others of its tokens may have failed
     const askedAt = nowMs();
     // openid-client refuses an `active` that is not a boolean.
     const answer = await oidc.tokenIntrospection(await configuration(), token, { token_type_hint: 'access_token' });
     if (!answer.active) {
       failures.note(client);
+      good.forget(key);
       inactive.set(key, { kind: 'inactive' }, askedAt + cacheMs);
       return { kind: 'inactive' };
     }
     const claims: Claims = { exp: Math.floor(askedAt / 1000) + longestLife, ...answer };
     const found: Introspected = { kind: 'active', claims };
-    const end = Math.min(askedAt + cacheMs, typeof claims.exp === 'number' ? claims.exp * 1000 : 0);
-    if (JSON.stringify(claims).length <= longestKept) active.set(key, found, end);
+    const end = typeof claims.exp === 'number' ? claims.exp * 1000 : 0;
+    good.set(key, true, Math.min(askedAt + longestRemembered, end));
+    if (JSON.stringify(claims).length <= longestKept) active.set(key, found, Math.min(askedAt + cacheMs, end));
     return found;
   };
 
@@ -64,7 +71,7 @@ export function createIntrospection(
     if (kept !== undefined) return kept;
     const shared = flights.get(key);
     if (shared !== undefined) return shared;
-    failures.check(client);
+    check(key, client);
     const flight = inTurn(client, () => ask(token, key, client)).finally(() => {
       flights.delete(key);
     });

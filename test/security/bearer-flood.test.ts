@@ -123,6 +123,52 @@ describe('W9 made-up opaque tokens', () => {
   });
 });
 
+describe('W9 good opaque tokens beside a flood of their own address', () => {
+  const used = async (token: string) => expect((await call(token, '127.0.0.7')).status).toBe(200);
+  /** Until the address is refused. */
+  const flooded = async () => {
+    await flood(130, '127.0.0.7', madeUp, 8);
+    expect((await call(madeUp(), '127.0.0.7')).code).toBe('BFF_RATE_LIMITED');
+  };
+
+  it('W9 are asked about again once their answer is too old, or was too long to be kept', async () => {
+    const [known, long] = [world.opaque.issue(), world.opaque.issue({ groups: 'x'.repeat(9000) })];
+    for (const token of [known, long]) await used(token);
+    await flooded();
+    await used(long);
+    world.clock.advance(31_000); // `cache` is 30 s
+    world.opaque.requests.length = 0;
+    await used(known);
+    expect(world.opaque.requests.map(({ token }) => token)).toEqual([known]);
+    // One that nobody has seen is not.
+    expect((await call(world.opaque.issue(), '127.0.0.7')).code).toBe('BFF_RATE_LIMITED');
+    expect(world.opaque.requests).toHaveLength(1);
+  });
+
+  it('W9 are as bad as any other from the moment that their issuer says so', async () => {
+    const token = world.opaque.issue({ groups: 'x'.repeat(9000) }); // asked about every time
+    await used(token);
+    await flooded();
+    world.opaque.revoke(token);
+    expect((await call(token, '127.0.0.7')).code).toBe('BFF_BEARER_INVALID');
+    world.clock.advance(31_000);
+    expect((await call(token, '127.0.0.7')).code).toBe('BFF_RATE_LIMITED');
+  });
+
+  it('W9 are known for an hour at most, and never longer than they live', async () => {
+    const seconds = Math.floor(world.clock.now() / 1000);
+    const [short, long] = [world.opaque.issue({ exp: seconds + 600 }), world.opaque.issue({ exp: seconds + 7200 })];
+    for (const token of [short, long]) await used(token);
+    world.clock.advance(610_000);
+    await flooded();
+    expect((await call(short, '127.0.0.7')).code).toBe('BFF_RATE_LIMITED');
+    await used(long);
+    world.clock.advance(3_610_000);
+    await flooded();
+    expect((await call(long, '127.0.0.7')).code).toBe('BFF_RATE_LIMITED');
+  });
+});
+
 describe('W9 whose failures count together', () => {
   const behindProxy = (token: string, address: string) => call(token, '127.0.0.11', [`X-Forwarded-For: ${address}`]);
 

@@ -43,14 +43,29 @@ function plain(address: string): string {
   return bare.startsWith('::ffff:') && bare.includes('.') ? bare.slice('::ffff:'.length) : bare;
 }
 
-/** What one client is to a limit: an IPv4 address, or the /64 out of which IPv6 hosts choose their addresses freely. */
+/**
+ * What one client is to a limit: an IPv4 address, or the /64 out of which IPv6 hosts choose their addresses freely. NAT64
+ * puts all of IPv4 into one /64 (RFC 6052 §2.1): there too it is the IPv4 address.
+ */
 export function limitedAs(address: string): string {
   if (!address.includes(':')) return address;
+  const groups = groupsOf(address);
+  const network = groups.slice(0, 4).join(':');
+  if (network !== '64:ff9b:0:0' || groups[4] !== '0' || groups[5] !== '0') return `${network}::/64`;
+  return groups
+    .slice(6)
+    .map((group) => Number.parseInt(group, 16))
+    .flatMap((pair) => [pair >> 8, pair & 255])
+    .join('.');
+}
+
+/** All eight, without leading zeros. The last two may be one, where the system writes the end as IPv4. */
+function groupsOf(address: string): string[] {
   const [head = '', tail] = address.split('::');
   const groups = [head, tail ?? ''].map((part) => (part === '' ? [] : part.split(':')));
   const [before = [], after = []] = groups;
   const zeros = new Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0');
-  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`;
+  return [...before, ...zeros, ...after];
 }
 
 /** Is this address, in our spelling, in one of the ranges? */
@@ -66,6 +81,9 @@ export function buildRangeCheck(ranges: string[]): (address: string) => boolean 
   return (address) => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
+/** Nobody has so many proxies in a row, but a header has room for thousands of addresses, each of which is looked up. */
+const mostHops = 32;
+
 /** Whose request this is. Undefined: the peer has gone already. */
 export type ReadClientAddress = (request: IncomingMessage) => string | undefined;
 
@@ -80,11 +98,13 @@ export function buildReadClientAddress(trustedProxies: string[]): ReadClientAddr
     let address = peerAddress(socket);
     const list = headers['x-forwarded-for']; // several lines are one list (RFC 9110 §5.3)
     if (address === undefined || typeof list !== 'string') return address;
-    for (let end = list.length, comma: number; end >= 0 && isTrusted(address); end = comma) {
-      comma = list.lastIndexOf(',', end - 1);
+    let end = list.length;
+    for (let hop = 0; hop < mostHops && end >= 0 && isTrusted(address); hop++) {
+      const comma = list.lastIndexOf(',', end - 1);
       const next = readAddress(list.slice(comma + 1, end));
       if (next === undefined) break;
       address = next;
+      end = comma;
     }
     return address;
   };

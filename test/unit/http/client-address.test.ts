@@ -104,8 +104,25 @@ describe('W8 one client of a limit', () => {
     ['::1.2.3.4', '0:0:0:0::/64'],
     ['1::4:5:6:7:8', '1:0:0:4::/64'],
     ['::', '0:0:0:0::/64'],
+    // Behind NAT64 (RFC 6052) they are IPv4 hosts, none of which has a /64: all of IPv4 would be one client.
+    ['64:ff9b::cb00:7109', '203.0.113.9'],
+    ['64:ff9b::7109', '0.0.113.9'],
+    ['64:ff9b::', '0.0.0.0'],
+    ['64:ff9b::1:0', '0.1.0.0'],
+    ['64:ff9b:0:1::cb00:7109', '64:ff9b:0:1::/64'],
+    ['64:ff9b::1:cb00:7109', '64:ff9b:0:0::/64'],
+    ['64:ff9b:1::cb00:7109', '64:ff9b:1:0::/64'],
   ])('%s is %s', (address, key) => {
     expect(limitedAs(address)).toBe(key);
+  });
+
+  it('W8 is the IPv4 host, whichever way it came', () => {
+    fc.assert(
+      fc.property(fc.ipV4(), (address) => {
+        const one = (written: string) => limitedAs(readAddress(written) ?? '');
+        expect([one(`64:ff9b::${address}`), one(`::ffff:${address}`)]).toEqual([address, address]);
+      }),
+    );
   });
 
   it('is the /64, whatever is behind it', () => {
@@ -153,6 +170,17 @@ describe('W8 whose request it is', () => {
     ['127.0.0.1', '203.0.113.9 ; DROP', '127.0.0.1'],
   ])('%s says %j: %s', (peer, list, address) => {
     expect(read(request(peer, list))).toBe(address);
+  });
+
+  it('W8 is looked for behind 32 proxies at most, however many a header has in it', () => {
+    const through = (hops: number) => `203.0.113.9${', 10.1.1.1'.repeat(hops)}`;
+    expect(read(request('127.0.0.1', through(31)))).toBe('203.0.113.9');
+    expect(read(request('127.0.0.1', through(32)))).toBe('10.1.1.1');
+    // 64 KiB of addresses, each of which is ours in another spelling.
+    const list = Array.from({ length: 6000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`).join(',');
+    const startedAt = performance.now();
+    for (let round = 0; round < 100; round++) expect(read(request('127.0.0.1', list))).toBe('10.0.23.80');
+    expect(performance.now() - startedAt).toBeLessThan(200);
   });
 
   it('W1 is not known once the peer is gone, whatever its header says', () => {

@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
+import { buildRangeCheck } from './schema/address-range.ts';
 import type { ConfigInput } from './schema/schema.ts';
 
 /** Loopback, private and link-local networks: nobody on the Internet has such an address (RFC 6890). */
@@ -16,8 +17,11 @@ inside.addAddress('::1', 'ipv6');
 inside.addSubnet('fc00::', 7, 'ipv6');
 inside.addSubnet('fe80::', 10, 'ipv6');
 
-/** Nobody has so many proxies: a shorter prefix than this takes in a good part of the Internet. */
-const shortestPrefix = { 4: 8, 6: 16 };
+/** Nobody has so many proxies: an IPv6 prefix shorter than this takes in a good part of the Internet. */
+const shortestPrefix = 16;
+
+/** One of each /8 of IPv4. */
+const sample = Array.from({ length: 256 }, (_, first) => `${first}.1.1.1`);
 
 /** What may be meant, but lets strangers in where it is not. */
 export function exposureWarnings({ trustedProxies, ops }: Pick<ConfigInput, 'trustedProxies' | 'ops'>): string[] {
@@ -35,19 +39,22 @@ export function exposureWarnings({ trustedProxies, ops }: Pick<ConfigInput, 'tru
   return warnings;
 }
 
+/**
+ * Asks the check that the server itself makes: a range has many spellings, and IPv4 lies inside of IPv6 more than once, as
+ * mapped addresses and behind NAT64 (RFC 6052 §2.1).
+ */
 function isTooWide(range: string): boolean {
+  const isInRange = buildRangeCheck([range]);
+  const hasMany = (addresses: string[]) => addresses.filter(isInRange).length > 1;
+  if (hasMany(sample) || hasMany(sample.map((address) => `64:ff9b::${address}`))) return true;
   const [address = '', bits] = range.split('/');
-  const family = isIPv6(address) ? 6 : 4;
-  if (bits === undefined || isInside(address, Number(bits))) return false;
-  // ::ffff:0:0/96 are all addresses of IPv4.
-  const mapped = /^::ffff:(?:0+:0+|0\.0\.0\.0)$/i.test(address) && Number(bits) - 96;
-  if (mapped !== false) return mapped < shortestPrefix[4];
-  return Number(bits) < shortestPrefix[family];
+  if (bits === undefined || !isIPv6(address) || isInside(address, Number(bits))) return false;
+  return Number(bits) < shortestPrefix;
 }
 
 /** fc00::/7 is private as a whole. */
 function isInside(address: string, bits: number): boolean {
-  return isIPv6(address) && bits >= 7 && inside.check(address, 'ipv6');
+  return bits >= 7 && inside.check(address, 'ipv6');
 }
 
 /** Names other than localhost are left to who gave them. */

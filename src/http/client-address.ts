@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
+import { isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
+import { buildRangeCheck } from '../config/schema/address-range.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -66,19 +67,6 @@ function groupsOf(address: string): string[] {
   const [before = [], after = []] = groups;
   const zeros = new Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0');
   return [...before, ...zeros, ...after];
-}
-
-/** Is this address, in our spelling, in one of the ranges? */
-export function buildRangeCheck(ranges: string[]): (address: string) => boolean {
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [written = '', bits] = range.split('/');
-    const [address = ''] = written.split('%');
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-    if (bits === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(bits), family);
-  }
-  return (address) => list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
 /** Nobody has so many proxies in a row, but a header has room for thousands of addresses, each of which is looked up. */

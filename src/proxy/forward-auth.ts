@@ -2,9 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { buildAuthorize } from '../admission/authorize.ts';
 import type { Api, ForwardAuthConfig, Frontend } from '../config/config.ts';
+import { buildRangeCheck } from '../config/schema/address-range.ts';
 import { isServerKey } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { buildRangeCheck, peerAddress } from '../http/client-address.ts';
+import { peerAddress } from '../http/client-address.ts';
 import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import {
   ForwardAuthDenied,

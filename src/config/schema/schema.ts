@@ -1,5 +1,5 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
+import { addressRange } from './address-range.ts';
 import { api } from './api.ts';
 import { authorizationServer } from './authorization-server.ts';
 import { bearerIssuer } from './bearer.ts';
@@ -190,16 +190,6 @@ const frontendShape = {
 
 const frontend = z.strictObject(frontendShape);
 
-const cidr = z.string().refine((text) => {
-  const [address = '', bits, ...rest] = text.split('/');
-  const longest = isIP(address) === 4 ? 32 : 128;
-  return (
-    isIP(address) !== 0 &&
-    rest.length === 0 &&
-    (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= longest))
-  );
-}, 'is not an address or CIDR range such as 10.0.0.0/8');
-
 export const configSchema = z
   .strictObject({
     listen: z
@@ -220,7 +210,7 @@ export const configSchema = z
       })
       .prefault({})
       .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
-    trustedProxies: z.array(cidr).prefault([]).meta({
+    trustedProxies: z.array(addressRange).prefault([]).meta({
       description:
         'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Scheme and host always come from `publicUrl`.',
     }),

@@ -39,6 +39,17 @@ describe('W18 what was dropped without a word', () => {
       '::/1',
       '2000::/3',
       '::ffff:0:0/96',
+      // The system compares IPv4 as mapped addresses, so these have all of it too.
+      '0:0:0:0:0:ffff:0:0/96',
+      '::FFFF:0.0.0.0/96',
+      '::ffff:64.0.0.0/103',
+      '::fffe:0:0/95',
+      '::/80',
+      '::1/64',
+      '::/16',
+      // And so have these for who comes through NAT64.
+      '64:ff9b::/96',
+      '64:ff9b::/32',
     ])
       expect(warned(wide), wide).toHaveLength(1);
     for (const fine of [
@@ -49,6 +60,11 @@ describe('W18 what was dropped without a word', () => {
       'fd00::/8',
       '2001:db8::/32',
       '::1',
+      '::1/128',
+      '::ffff:10.0.0.0/104',
+      '::ffff:203.0.113.0/120',
+      '64:ff9b::203.0.113.0/120',
+      'fe80::/10',
     ])
       expect(warned(fine), fine).toEqual([]);
   });

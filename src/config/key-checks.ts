@@ -1,6 +1,7 @@
 import { isSameKey } from '../crypto/keys.ts';
-import type { Secret } from '../crypto/secret.ts';
+import { Secret } from '../crypto/secret.ts';
 import type { CrossProblem } from './document.ts';
+import { readUrl } from './redis.ts';
 import type { ConfigInput, FrontendInput } from './schema/schema.ts';
 
 interface Known {
@@ -51,15 +52,21 @@ function twinOf(secret: Secret, keys: Known[]): Known | undefined {
 function redisSecrets({ redis }: ConfigInput['session']): Known[] {
   const path = ['session', 'redis'];
   return present([
+    { path: [...path, 'url'], secret: readUrl(redis?.url ?? '')?.credentials.password },
     { path: [...path, 'password'], secret: redis?.password },
     { path: [...path, 'sentinel', 'password'], secret: redis?.sentinel?.password },
   ]);
 }
 
-/** What is sent to authorization servers. */
+/** What is sent to authorization servers; extra parameters go there through every browser. */
 function clientSecrets({ path, input }: { path: PropertyKey[]; input: FrontendInput }): Known[] {
+  const { clientSecret, extraParameters } = input.authorizationServer;
   return present([
-    { path: [...path, 'authorizationServer', 'clientSecret'], secret: input.authorizationServer.clientSecret },
+    { path: [...path, 'authorizationServer', 'clientSecret'], secret: clientSecret },
+    ...Object.entries(extraParameters).map(([name, value]) => ({
+      path: [...path, 'authorizationServer', 'extraParameters', name],
+      secret: new Secret(value),
+    })),
     ...Object.entries(input.bearerIssuers).map(([name, { introspection }]) => ({
       path: [...path, 'bearerIssuers', name, 'introspection', 'clientSecret'],
       secret: introspection?.clientSecret,

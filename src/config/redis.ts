@@ -29,21 +29,37 @@ function checkNodes(redis: RedisConfig, key: 'sentinel' | 'cluster', problems: C
 function hideCredentials(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {
   if (redis.url === undefined) return redis;
   const report = (message: string) => problems.push({ path: ['session', 'redis', 'url'], message });
-  if (!URL.canParse(redis.url) || /[?#]|%(?![0-9a-f]{2})/i.test(redis.url)) {
+  const read = readUrl(redis.url);
+  if (read === undefined) {
     report('is not a plain URL: leave query and fragment out, and percent-encode special characters of a password');
     return redis;
   }
-  const url = new URL(redis.url);
-  const { username, password } = url;
-  if (username === '' && password === '') return redis;
+  const { bare, credentials } = read;
+  if (Object.keys(credentials).length === 0) return redis;
   if (redis.username !== undefined || redis.password !== undefined)
     report('has a user or password, which username or password have too: keep one of them');
+  return { ...redis, url: bare, ...credentials };
+}
+
+/** A URL of Redis apart from its credentials, which are decoded. Undefined: it is no plain URL. */
+export function readUrl(
+  text: string,
+): { bare: string; credentials: { username?: string; password?: Secret } } | undefined {
+  if (!URL.canParse(text) || /[?#]|%(?![0-9a-f]{2})/i.test(text)) return undefined;
+  const url = new URL(text);
+  const { username, password } = url;
+  if (username === '' && password === '') return { bare: text, credentials: {} };
   url.username = '';
   url.password = '';
-  return {
-    ...redis,
-    url: url.href,
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: new Secret(decodeURIComponent(password)) }),
-  };
+  try {
+    return {
+      bare: url.href,
+      credentials: {
+        ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+        ...(password === '' ? {} : { password: new Secret(decodeURIComponent(password)) }),
+      },
+    };
+  } catch {
+    return undefined; // what is encoded is no UTF-8
+  }
 }

@@ -197,7 +197,7 @@ export const badValues: Record<string, Case[]> = {
       /redis:\/\/redis:6379/,
     ],
     ...each(
-      words('redis://redis?db=2 redis://redis#x redis://:50%@redis'),
+      words('redis://redis?db=2 redis://redis#x redis://:50%@redis redis://:%ff@redis'),
       (d, url) => Object.assign(d.session.redis, { url }),
       'session.redis.url',
       /leave query and fragment out, and percent-encode/,

@@ -25,7 +25,15 @@ const places: Record<string, (data: Data, secret: string) => unknown> = {
   'ops.adminKey': (data, secret) => Object.assign(data, { ops: { adminKey: secret } }),
   'forwardAuth.key': (data, secret) =>
     Object.assign(data, { trustedProxies: ['10.0.0.1'], forwardAuth: { key: secret } }),
+  'session.redis.url': (data, secret) =>
+    Object.assign(data.session.redis, { url: `redis://default:${encodeURIComponent(secret)}@redis:6379` }),
   'session.redis.password': (data, secret) => Object.assign(data.session.redis, { password: secret }),
+  'session.redis.sentinel.password': (data, secret) =>
+    Object.assign(data.session, {
+      redis: { sentinel: { name: 'mymaster', nodes: ['redis://sentinel-1:26379'], password: secret } },
+    }),
+  'authorizationServer.extraParameters.audience': (data, secret) =>
+    Object.assign(data.authorizationServer, { extraParameters: { audience: secret } }),
   'authorizationServer.clientSecret': (data, secret) =>
     Object.assign(data.authorizationServer, { clientSecret: secret }),
   'bearerIssuers.mobile.introspection.clientSecret': (data, secret) =>

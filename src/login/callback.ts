@@ -170,7 +170,7 @@ async function startSession(
         ...(transaction.isStepUp === true ? { stepUp: stepUpId(transaction.request) } : {}),
       },
       serializeTokenSet(tokenSet),
-      endsAt === undefined ? undefined : endsAt - now,
+      { now, ...(endsAt === undefined ? {} : { mostSeconds: endsAt - now }) },
     );
     if (session === undefined) throw problem(StoreUnavailable);
     // When that can't be asked it counts as ended: nobody has the ticket yet.

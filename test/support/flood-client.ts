@@ -14,6 +14,8 @@ export interface Flood {
   addresses?: number;
 }
 
+/** Longer than any test floods. */
+const longestMs = 60_000;
 /** Connections that are being opened at the same time. */
 const mostOpening = 64;
 
@@ -46,5 +48,6 @@ if (process.argv[1] === import.meta.filename) {
       if (bytes !== '') socket.write(bytes.replaceAll('UNIQUE', String(count)));
     }
   };
-  setInterval(fill, 10); // until it is killed
+  setInterval(fill, 10); // until it is killed, or nobody is left to do that
+  setTimeout(() => process.exit(), longestMs).unref();
 }

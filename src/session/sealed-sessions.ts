@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import { deriveSessionKeys, hashId, type KeyRing } from '../crypto/keys.ts';
-import { isKnownFormat, recordFormat, type SessionTimes, type StoredSession } from '../store/record.ts';
+import { isKnownFormat, isReadable, type SessionTimes, type StoredSession } from '../store/record.ts';
 import { type Committed, type CurrentTimes, type Ended, type SessionStore, tombstoneSeconds } from '../store/store.ts';
 import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
 import { createRecordFormat, type Owner } from './record-format.ts';
 import { type Identity, type Lifetimes, type Session, sessionState, shouldTouch } from './session.ts';
-import { isOf, type ListedSession, type Whose } from './whose.ts';
+import { isOf, type ListedSession, type LoginTimes, type Whose } from './whose.ts';
 
 /** Answer to `acquire`, opened. */
 export type AcquiredSession =
@@ -60,14 +60,6 @@ export interface SealedSessions {
   wasEndedSince(identity: Identity, login: LoginTimes): Promise<boolean>;
   /** The live sessions of a provider session and/or subject. Needs no cookie, and so shows no token. */
   list(whose: Whose): Promise<ListedSession[]>;
-}
-
-/** Of a login that is under way. Epoch seconds. */
-export interface LoginTimes {
-  /** The user was sent to the provider; by the clock of the replica that did it. */
-  begunAt: number;
-  /** The user came back with the answer; on the store's clock. */
-  startedAt: number;
 }
 
 export interface SealedSessionsOptions {
@@ -295,9 +287,4 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
       return listed.sort((a, b) => a.createdAt - b.createdAt);
     },
   };
-}
-
-/** Not one of a newer release: what can't be read is neither listed nor asked when it began. */
-function isReadable(stored: StoredSession | undefined): stored is StoredSession {
-  return stored !== undefined && stored.format <= recordFormat;
 }

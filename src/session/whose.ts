@@ -21,3 +21,11 @@ export function isOf(whose: Whose, { issuer, subject, sid }: Identity): boolean 
     (whose.sid === undefined || whose.sid === sid)
   );
 }
+
+/** Of a login that is under way. Epoch seconds. */
+export interface LoginTimes {
+  /** The user was sent to the provider; by the clock of the replica that did it. */
+  begunAt: number;
+  /** The user came back with the answer; on the store's clock. */
+  startedAt: number;
+}

@@ -38,3 +38,8 @@ export function isKnownFormat({ format }: Pick<SessionTimes, 'format'>): boolean
   if (format > recordFormat) throw new NewerRecordError(format);
   return format >= 1;
 }
+
+/** Not one of a newer release: what can't be read is neither listed nor asked when it began. */
+export function isReadable(stored: StoredSession | undefined): stored is StoredSession {
+  return stored !== undefined && stored.format <= recordFormat;
+}

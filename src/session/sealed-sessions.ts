@@ -119,11 +119,11 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     if (bySid === undefined || bySub === undefined) return bySid ?? bySub ?? [];
     return bySid.filter((handle) => bySub.includes(handle));
   };
-  /** The narrowest index that has all of them. */
+  /** Under what the end of all of them is noted; for this client alone, unlike the indexes. */
   const markKey = (whose: Whose): string => {
-    if (whose === 'everybody') return hashId(frontend, 'everybody', owner.issuer, owner.clientId);
+    if (whose === 'everybody') return hashId(frontend, owner.clientId, 'everybody', owner.issuer);
     const { issuer, sid, subject = '' } = whose;
-    return sid === undefined ? subKey(issuer, subject) : sidKey(issuer, sid);
+    return hashId(frontend, owner.clientId, ...(sid === undefined ? ['sub', issuer, subject] : ['sid', issuer, sid]));
   };
   const end = async (handle: string, reason: EndReason, expectedGeneration?: number): Promise<Ended> => {
     const stored = await store.read(handle);

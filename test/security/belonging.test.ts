@@ -6,6 +6,7 @@ import { deliver, isLoggedIn, pendingLogin, userOf } from '../support/login-step
 import { logOutByProvider } from '../support/logout-token.ts';
 import { restart } from '../support/restart.ts';
 import { onReplica } from '../support/ticket.ts';
+import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
 // W6: two deployments share a Redis, a prefix and the server keys. A session belongs to frontend, issuer and client.
@@ -81,6 +82,23 @@ describe.each(deployments)('W6 a session and %s', (_, change) => {
     expect(await isLoggedIn(browser)).toBe(true);
     expect((await logOutByProvider(world, { sub: 'alice', sid: null })).status).toBe(200);
     expect(await isLoggedIn(browser)).toBe(false);
+  });
+
+  it('W6 a mass logout there is no reason against a login here', async () => {
+    const there = await asOther(await world.loggedIn('alice'));
+    await there.login('/');
+    world.provider.nextLogin({ sub: 'alice' });
+    const browser = world.browser();
+    const { callbackUrl } = await pendingLogin(browser);
+    const before = world.provider.tokenRequests('authorization_code').length;
+    const held = Promise.withResolvers<void>();
+    world.provider.faults.tokenResponse = { times: 1, holdUntil: held.promise };
+    const delivered = deliver(browser, callbackUrl);
+    await until(() => world.provider.tokenRequests('authorization_code').length > before);
+    await there.fetch('/bff/sessions', { method: 'DELETE', headers: { 'x-csrf': '1' } });
+    held.resolve();
+    expect((await delivered).status).toBe(303);
+    expect(await isLoggedIn(browser)).toBe(true);
   });
 
   it('W6 is not in the other one’s inventory', async () => {

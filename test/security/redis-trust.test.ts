@@ -1,44 +1,30 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../src/config/load.ts';
-import { buildKeyRing, deriveSessionKeys, hashId } from '../../src/crypto/keys.ts';
+import { buildKeyRing, deriveSessionKeys } from '../../src/crypto/keys.ts';
 import { createRecordFormat } from '../../src/session/record-format.ts';
 import type { Browser } from '../support/browser.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
-import { type ConfigData, startWorld, type World } from '../support/world.ts';
+import { type RedisInHand, startRedisInHand } from '../support/redis-in-hand.ts';
+import { handleOf, onReplica, sessionIdOf } from '../support/ticket.ts';
+import type { ConfigData, World } from '../support/world.ts';
 
 // Each line of the threat table in docs/sessions-and-tokens.md, played by somebody who has Redis and nothing else.
 
 let world: World;
-let redis: Redis;
+let redis: RedisInHand['redis'];
 let data: ConfigData;
+let keyOf: RedisInHand['keyOf'];
+let stop: () => Promise<void>;
 beforeEach(async () => {
-  world = await startWorld({
-    replicas: 2,
-    nearCache: false,
-    config: (config) => {
-      data = config;
-    },
-  });
-  redis = new Redis(world.redisUrl as string);
+  ({ world, redis, data, keyOf, stop } = await startRedisInHand());
 });
-afterEach(async () => {
-  redis.disconnect();
-  await world.stop();
-});
-
-const handleOf = (browser: Browser) => hashId((browser.cookie('cloakroom')?.value ?? '').split('.')[0] ?? '');
-const keyOf = (browser: Browser, kind = 's') => `${world.keyPrefix}{${handleOf(browser)}}:${kind}`;
+afterEach(() => stop());
 
 /** The same browser on the second replica, which has not seen its session yet. */
-function cold(browser: Browser): Browser {
-  const other = world.browser(1);
-  for (const { name, value } of browser.cookies()) other.setCookie(`${name}=${value}; Path=/`, { force: true });
-  return other;
-}
+const cold = (browser: Browser) => onReplica(world, 1, browser);
 const call = async (browser: Browser) => (await browser.fetch('/api/orders/1')).status;
 const refresh = (browser: Browser) => browser.fetch('/bff/refresh', { method: 'POST', headers: { 'x-csrf': '1' } });
 const logout = (browser: Browser) => browser.fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } });
@@ -54,7 +40,7 @@ it('every line of the threat table is played here', () => {
 describe('W12 somebody who reads Redis', () => {
   it('RT1 finds no ticket and no token', async () => {
     const browser = await world.loggedIn();
-    const sessionId = (browser.cookie('cloakroom')?.value ?? '').split('.')[0] as string;
+    const sessionId = sessionIdOf(browser);
     const fields = await redis.hgetallBuffer(keyOf(browser));
     const text = `${keyOf(browser)} ${Object.values(fields).map(String).join(' ')}`;
     for (const secret of [sessionId, ...world.provider.issuedSecrets()]) expect(text).not.toContain(secret);
@@ -193,7 +179,7 @@ it('SE10 a refresh keeps what a newer release put into the record: hash field, i
   const parsed = parseConfig('world.yaml', stringify(data), {});
   if (!parsed.ok) throw new Error('the configuration of the world is not valid');
   const ring = buildKeyRing(parsed.config.session.keys, 'default');
-  const sessionId = (browser.cookie('cloakroom')?.value ?? '').split('.')[0] as string;
+  const sessionId = sessionIdOf(browser);
   const handle = handleOf(browser);
   const owner = { issuer: world.provider.issuer, clientId: world.provider.clientId };
   const format = createRecordFormat(ring, owner);

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../src/config/load.ts';
@@ -8,29 +7,21 @@ import { open, seal } from '../../src/crypto/seal.ts';
 import type { Browser } from '../support/browser.ts';
 import { assertNoSecrets } from '../support/canary.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
+import { type RedisInHand, startRedisInHand } from '../support/redis-in-hand.ts';
 import { restart } from '../support/restart.ts';
 import { handleOf, sessionIdOf } from '../support/ticket.ts';
-import { type ConfigData, startWorld, type World } from '../support/world.ts';
+import type { ConfigData, World } from '../support/world.ts';
 
 let world: World;
+let redis: RedisInHand['redis'];
 let data: ConfigData;
-let redis: Redis;
+let recordKey: RedisInHand['keyOf'];
+let stop: () => Promise<void>;
 beforeEach(async () => {
-  world = await startWorld({
-    replicas: 2,
-    nearCache: false,
-    config: (config) => {
-      data = config;
-    },
-  });
-  redis = new Redis(world.redisUrl as string);
+  ({ world, redis, data, keyOf: recordKey, stop } = await startRedisInHand());
 });
-afterEach(async () => {
-  redis.disconnect();
-  await world.stop();
-});
+afterEach(() => stop());
 
-const recordKey = (browser: Browser) => `${world.keyPrefix}{${handleOf(browser)}}:s`;
 const newKey = () => randomBytes(32).toString('base64url');
 
 /**

@@ -24,6 +24,11 @@ function answerClientError(
   newRequestId: () => string,
   count: (code: string) => void,
 ): void {
+  // Opened ahead of time and never used: nobody has asked anything.
+  if (socket.bytesRead === 0) {
+    socket.destroy();
+    return;
+  }
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
   // Node's own name for the answer in flight, and its own rule: once that has begun, our bytes would become part of it.
   const { _httpMessage: inFlight } = socket as Socket & { _httpMessage?: ServerResponse | null };

@@ -131,9 +131,9 @@ describe('files of certificates', () => {
     [
       'a key of another certificate',
       () => ({ clientCertificate: { certFile: file('client.crt'), keyFile: file('foreign.key') } }),
-      /^apis\.orders\.clientCertificate\.keyFile: .*foreign\.key is not the key of the certificate/,
+      /^apis\.orders\.clientCertificate\.keyFile: .* is not the key of the certificate in certFile/,
     ],
-  ])('stop the start and name key and file: %s', async (_name, api, message) => {
+  ])('stop the start and name the setting: %s', async (_name, api, message) => {
     const text = await start(api());
     expect(text).toMatch(message);
     expect(text).not.toMatch(/BEGIN|PRIVATE KEY-----/);

@@ -7,13 +7,13 @@ import { exposureWarnings } from './exposure.ts';
 import { checkKeysApart } from './key-checks.ts';
 import { checkRedis } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
-import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+import { type AuthorizationServerConfig, refreshLease } from './schema/authorization-server.ts';
 import type { BearerIssuerConfig } from './schema/bearer.ts';
 import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema/schema.ts';
 import { isLoopbackHost } from './schema/values.ts';
 
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
-export type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+export { type AuthorizationServerConfig, commitBudgetMs, refreshLease } from './schema/authorization-server.ts';
 export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema/schema.ts';
 
 /** One configured API of a frontend. */
@@ -85,6 +85,16 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
     });
   }
   const { listen, ops, trustedProxies, workers, limits, log, shutdown, tokens } = input;
+  for (const { authorizationServer } of frontends) {
+    const seconds = Math.ceil(refreshLease(authorizationServer).leaseMs / 1000);
+    if (shutdown.grace < seconds * 1000) {
+      problems.push({
+        path: ['shutdown', 'grace'],
+        message: `is shorter than one refresh may take (${seconds}s by authorizationServer.refreshTimeout and timeout), so that a stop could lose a session: set ${seconds}s or more, and let what stops the process wait for it`,
+      });
+      break;
+    }
+  }
   const { redis } = input.session;
   const session = redis === undefined ? input.session : { ...input.session, redis: checkRedis(redis, problems) };
   return {

@@ -80,7 +80,8 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
       }
       return reply.type('text/html; charset=utf-8').send(renderErrorPage(page));
     }
-    const helpsToLogIn = (status === 401 && scheme === 'Session') || known.code.startsWith('BFF_LOGIN_');
+    const helpsToLogIn =
+      (status === 401 && scheme === 'Session') || known.code.startsWith('BFF_LOGIN_') || known.loginHelps === true;
     return reply.type('application/problem+json').send(
       JSON.stringify({
         type: 'about:blank',

@@ -1,14 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { Agent } from 'undici';
+import { normalizeAnswer } from './answer.ts';
 
 /** A call to the authorization server brought no response. */
 export class CallFailedError extends Error {
   override readonly name = 'CallFailedError';
   /** False when the connection failed first: then the server has certainly not seen the request. */
   readonly wasSent: boolean;
+  /** Nothing came within the time that it had. */
+  readonly isTimeout: boolean;
   constructor(code: string, wasSent: boolean, cause: unknown) {
     super(`authorization server: ${code}`, { cause });
     this.wasSent = wasSent;
+    this.isTimeout = code === 'timeout' || /_TIMEOUT$/.test(code);
   }
 }
 
@@ -20,6 +24,10 @@ export interface CallOptions {
   headers?: Record<string, string>;
   method?: string;
   signal?: AbortSignal | undefined;
+  /** Instead of the caller's own. Milliseconds. */
+  timeoutMs?: number;
+  /** Told the status as soon as it is there: what follows may still get lost. */
+  onStatus?: (status: number) => void;
 }
 
 export interface Caller {
@@ -31,21 +39,21 @@ export interface Caller {
  * Every call to an authorization server passes here: verified TLS, no redirects (a credential must not follow one),
  * a limit on size, and one on the whole time, so that a server that drips bytes can't hold a login (T34).
  */
-export function createCaller(timeoutMs: number, caFile?: string): Caller {
+export function createCaller(usualTimeoutMs: number, caFile?: string): Caller {
   const agent = new Agent({
     allowH2: false,
     maxResponseSize: maximumResponseBytes,
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
+    headersTimeout: 0, // each call has a deadline of its own
+    bodyTimeout: 0,
     connections: 64,
     connect: {
       rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
-      timeout: Math.min(timeoutMs, 3000),
+      timeout: Math.min(usualTimeoutMs, 3000),
       ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
     },
   });
   return {
-    async fetch(url, { body, headers = {}, method = 'GET', signal }) {
+    async fetch(url, { body, headers = {}, method = 'GET', signal, timeoutMs = usualTimeoutMs, onStatus }) {
       const deadline = AbortSignal.timeout(timeoutMs);
       const { origin, pathname, search } = new URL(url);
       try {
@@ -57,9 +65,12 @@ export function createCaller(timeoutMs: number, caFile?: string): Caller {
           body: body === undefined || body === null ? null : String(body),
           signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
         });
-        const bytes = await response.body.arrayBuffer();
+        onStatus?.(response.statusCode);
+        const answer = normalizeAnswer(await response.body.text());
         const init = { status: response.statusCode, headers: plainHeaders(response.headers) };
-        return new Response(bytes.byteLength === 0 ? null : bytes, init);
+        // openid-client stops at a challenge, and the error in the body says it more precisely.
+        if (answer.isError) init.headers.delete('www-authenticate');
+        return new Response(answer.text === '' ? null : Buffer.from(answer.text), init);
       } catch (cause) {
         const code = codeOf(cause);
         throw new CallFailedError(code, !neverSent.test(code), cause);

@@ -1,16 +1,45 @@
 import * as oidc from 'openid-client';
+import { isName } from '../crypto/shown.ts';
 import { CallFailedError } from './call.ts';
+
+/** What the server said when it did not do as asked, for operators: nothing in it decides anything. */
+export interface Said {
+  status: number;
+  /** The `error` code (RFC 6749 §5.2) as it came, if it is one that could be a code. */
+  error?: string;
+  /** Its `error_description`, without what may be a secret. */
+  description?: string;
+}
 
 /** What became of a call that did not succeed. Closed: decided here once, never by the text of a message. */
 export type Fault =
-  /** The server refuses this grant: `invalid_grant`. */
-  | { kind: 'rejected' }
+  /** The server refuses this grant: `invalid_grant`, or it wants the user to log in again. */
+  | { kind: 'rejected'; said?: Said }
   /** It refuses us or our request: `invalid_client`, `unauthorized_client`, another 4xx. Operators must look. */
-  | { kind: 'misconfigured'; code: string }
+  | { kind: 'misconfigured'; code: string; said?: Said }
   /** It could not be asked, or says "later". `wasSent`: it may have acted on the request. */
-  | { kind: 'unavailable'; reason: string; wasSent: boolean; retryAfterSeconds?: number }
+  | {
+      kind: 'unavailable';
+      reason: string;
+      wasSent: boolean;
+      isTimeout?: true;
+      retryAfterSeconds?: number;
+      said?: Said;
+    }
   /** It answered with something that can't be trusted or understood. */
-  | { kind: 'untrusted'; reason: string; status?: number };
+  | { kind: 'untrusted'; reason: string; said?: Said };
+
+/**
+ * Error codes that mean "the user must log in again" (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6; Microsoft and others
+ * answer a refresh with the latter, W23).
+ */
+const loginCodes = [
+  'invalid_grant',
+  'login_required',
+  'interaction_required',
+  'consent_required',
+  'account_selection_required',
+];
 
 /** Sorts every error that openid-client, our caller or our own checks throw. */
 export function sortFault(thrown: unknown): Fault {
@@ -18,32 +47,40 @@ export function sortFault(thrown: unknown): Fault {
   if (error instanceof KeysUnavailableError) return { kind: 'unavailable', reason: error.reason, wasSent: false };
   if (error instanceof UntrustedAnswerError) return { kind: 'untrusted', reason: error.reason };
   if (error instanceof CallFailedError) {
-    return { kind: 'unavailable', reason: error.message, wasSent: error.wasSent };
+    const { message: reason, wasSent, isTimeout } = error;
+    return { kind: 'unavailable', reason, wasSent, ...(isTimeout ? { isTimeout } : {}) };
   }
   if (error instanceof oidc.ResponseBodyError) {
-    if (error.error === 'invalid_grant') return { kind: 'rejected' };
-    if (
-      isLater(error.status) ||
-      error.error === 'temporarily_unavailable' ||
-      error.error === 'server_error' ||
-      error.error === 'slow_down'
-    ) {
-      return later(error.status, error.response);
-    }
-    return { kind: 'misconfigured', code: knownCode(error.error) };
+    const said = saidIn(error.status, error.error, error.error_description);
+    if (isLater(error.status) || ['temporarily_unavailable', 'server_error', 'slow_down'].includes(error.error))
+      return later(error.response, said);
+    if (loginCodes.includes(error.error)) return { kind: 'rejected', said };
+    return { kind: 'misconfigured', code: knownCode(error.error), said };
   }
-  if (error instanceof oidc.WWWAuthenticateChallengeError) return { kind: 'misconfigured', code: 'invalid_client' };
+  if (error instanceof oidc.WWWAuthenticateChallengeError) {
+    if (isLater(error.status)) return later(error.response, { status: error.status });
+    return { kind: 'misconfigured', code: 'invalid_client', said: { status: error.status } };
+  }
   if (error instanceof oidc.ClientError) {
-    if (error.code === 'OAUTH_TIMEOUT') return { kind: 'unavailable', reason: 'timeout', wasSent: true };
+    if (error.code === 'OAUTH_TIMEOUT')
+      return { kind: 'unavailable', reason: 'timeout', wasSent: true, isTimeout: true };
     const response = error.cause instanceof Response ? error.cause : undefined;
-    if (response !== undefined && isLater(response.status)) return later(response.status, response);
+    if (response !== undefined && isLater(response.status)) return later(response, { status: response.status });
     return {
       kind: 'untrusted',
       reason: error.code ?? 'OAUTH_INVALID_RESPONSE',
-      ...(response === undefined ? {} : { status: response.status }),
+      ...(response === undefined ? {} : { said: { status: response.status } }),
     };
   }
   return { kind: 'unavailable', reason: error instanceof Error ? error.name : 'unknown', wasSent: true };
+}
+
+/**
+ * Did the server itself say no, once and for all? Not when it was too busy, nor when nothing was said (W24).
+ */
+export function isRefusedByServer(fault: Fault): boolean {
+  const { status = 0 } = fault.said ?? {};
+  return fault.kind !== 'unavailable' && status >= 400 && status < 500;
 }
 
 /** openid-client wraps what our caller throws; an unreachable server must not look like one that answered nonsense. */
@@ -74,25 +111,48 @@ export class UntrustedAnswerError extends Error {
   }
 }
 
+/** Too early, too many, too slow, or broken: the same may succeed later. */
 function isLater(status: number): boolean {
-  return status === 429 || status >= 500;
+  return [408, 425, 429].includes(status) || status >= 500;
 }
 
-function later(status: number, response: Response): Fault {
+function later(response: Response, said: Said): Fault {
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
   return {
     kind: 'unavailable',
-    reason: `status ${status}`,
+    reason: `status ${said.status}`,
     wasSent: true,
     ...(Number.isFinite(seconds) && seconds > 0 ? { retryAfterSeconds: Math.min(seconds, 300) } : {}),
+    said,
   };
 }
 
-/** Error codes go into logs and metrics: only registered ones as they are. */
+/** Error codes go into metrics: only registered ones as they are. */
 function knownCode(code: string): string {
   return /^(invalid_(client|request|scope|target|dpop_proof)|unauthorized_client|unsupported_grant_type|access_denied)$/.test(
     code,
   )
     ? code
     : 'other';
+}
+
+/** Characters. */
+const longestDescription = 200;
+
+/** A server may give back whatever it was sent, the code and our secret too (T39): only what reads like words is kept. */
+function saidIn(status: number, error: string, description: string | undefined): Said {
+  const text = (description ?? '')
+    .slice(0, 4 * longestDescription)
+    .replace(/[^\x20-\x7e]+/g, ' ')
+    .replace(/\S{12,}/g, (word) => (word.split(/[^A-Za-z0-9]+/).every(isPlain) ? word : '(not shown)'))
+    .slice(0, longestDescription);
+  return {
+    status,
+    ...(/^[a-z][a-z_]{1,63}$/.test(error) ? { error } : {}),
+    ...(text.trim() === '' ? {} : { description: text }),
+  };
+}
+
+function isPlain(part: string): boolean {
+  return part === '' || /^\d{1,5}$/.test(part) || isName(part);
 }

@@ -62,7 +62,11 @@ async function ask(
   }
 }
 
-/** Does the server refuse this token alone, and not us altogether? Then asking again soon brings nothing. */
-export function isRefusal(fault: Fault): boolean {
-  return fault.kind === 'rejected' || (fault.kind === 'misconfigured' && fault.code !== 'invalid_client');
+/**
+ * Does the server refuse this token alone, and not us altogether? Then asking again soon brings nothing. A 401 is about
+ * our credentials, whatever code comes with it (RFC 6749 §5.2, W46).
+ */
+export function isRefusal(fault: Fault): fault is Extract<Fault, { kind: 'rejected' | 'misconfigured' }> {
+  if (fault.kind === 'rejected') return true;
+  return fault.kind === 'misconfigured' && fault.code !== 'invalid_client' && fault.said?.status !== 401;
 }

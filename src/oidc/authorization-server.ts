@@ -1,6 +1,6 @@
 import * as oidc from 'openid-client';
 import type { AuthorizationServerConfig } from '../config/config.ts';
-import { createCaller } from '../issuer/call.ts';
+import { type Caller, type CallOptions, createCaller } from '../issuer/call.ts';
 import { buildClientAuthentication } from '../issuer/client-authentication.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
@@ -21,6 +21,8 @@ export interface AuthorizationServer {
   nowMs: () => number;
   /** The openid-client configuration. Throws what `sortFault` sorts while the metadata was never readable. */
   configuration(): Promise<oidc.Configuration>;
+  /** The same for one call that has a time limit of its own and wants to know how far it came. */
+  configurationFor(call: Pick<CallOptions, 'timeoutMs' | 'onStatus'>): Promise<oidc.Configuration>;
   /** Is the metadata known? For readiness; asks nothing. */
   isKnown(): boolean;
   close(): Promise<void>;
@@ -32,9 +34,11 @@ export function createAuthorizationServer(
   { nowMs, log, onStatus }: AuthorizationServerOptions,
 ): AuthorizationServer {
   const caller = createCaller(config.timeout, config.caFile);
+  const authentication = buildClientAuthentication(config);
+  authentication.catch(() => undefined); // whoever asks for the configuration is told
   const metadata = createMetadata({
     issuer: config.issuer,
-    read: (lastGood) => discover(config, caller.fetch, lastGood),
+    read: async (lastGood) => discover(config, await authentication, caller, lastGood),
     nowMs,
     log,
     onStatus,
@@ -50,6 +54,14 @@ export function createAuthorizationServer(
     keys: createKeySet(caller, jwksUri, nowMs),
     nowMs,
     configuration: metadata.get,
+    async configurationFor(call) {
+      const server = (await metadata.get()).serverMetadata();
+      const configuration = new oidc.Configuration(server, config.clientId, clientMetadata, await authentication);
+      configuration[oidc.customFetch] = (url, options) => caller.fetch(url, { ...options, ...call });
+      configuration.timeout = Math.ceil((call.timeoutMs ?? config.timeout) / 1000);
+      if (isPlainHttp(config)) oidc.allowInsecureRequests(configuration);
+      return configuration;
+    },
     isKnown: metadata.isKnown,
     close() {
       metadata.close();
@@ -58,26 +70,31 @@ export function createAuthorizationServer(
   };
 }
 
+/** Seconds. */
+const tenYears = 315_360_000;
+
+/**
+ * Time is judged in id-token.ts, by `clockTolerance` and after the signature. openid-client would throw away a whole
+ * refresh answer, spent refresh token and all, because one replica's clock is wrong (T53).
+ */
+const clientMetadata = { [oidc.clockTolerance]: tenYears };
+
+/** The configuration accepts http only on loopback. */
+function isPlainHttp({ issuer }: AuthorizationServerConfig): boolean {
+  return new URL(issuer).protocol === 'http:';
+}
+
 async function discover(
   config: AuthorizationServerConfig,
-  fetch: ReturnType<typeof createCaller>['fetch'],
+  authentication: oidc.ClientAuth,
+  { fetch }: Caller,
   lastGood: oidc.Configuration | undefined,
 ): Promise<oidc.Configuration> {
-  const issuer = new URL(config.issuer);
-  const configuration = await oidc.discovery(
-    issuer,
-    config.clientId,
-    // Time is judged in id-token.ts, by `clockTolerance` and after the signature. openid-client would throw away a whole
-    // refresh answer, spent refresh token and all, because one replica's clock is wrong (T53).
-    { [oidc.clockTolerance]: tenYears },
-    await buildClientAuthentication(config),
-    {
-      [oidc.customFetch]: fetch,
-      timeout: Math.ceil(config.timeout / 1000),
-      // The configuration accepts http only on loopback.
-      execute: issuer.protocol === 'http:' ? [oidc.allowInsecureRequests] : [],
-    },
-  );
+  const configuration = await oidc.discovery(new URL(config.issuer), config.clientId, clientMetadata, authentication, {
+    [oidc.customFetch]: fetch,
+    timeout: Math.ceil(config.timeout / 1000),
+    execute: isPlainHttp(config) ? [oidc.allowInsecureRequests] : [],
+  });
   const metadata = configuration.serverMetadata();
   checkMetadata(metadata, config.issuer, endpoints, required, lastGood?.serverMetadata());
   const methods: unknown = metadata.code_challenge_methods_supported;
@@ -88,9 +105,6 @@ async function discover(
   }
   return configuration;
 }
-
-/** Seconds. */
-const tenYears = 315_360_000;
 
 const required = ['authorization_endpoint', 'token_endpoint'] as const;
 const endpoints = [

@@ -7,12 +7,11 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
 
-/** What the session knows that a refreshed ID token must not contradict (Core §12.2). */
+/** Who a refreshed ID token must be about (Core §12.2). When the user authenticated is not part of it (W38). */
 export interface KnownSubject {
   issuer: string;
   subject: string;
   nonce?: string;
-  authTime?: number;
 }
 
 export type Refreshed =
@@ -25,6 +24,11 @@ export type Refreshed =
     }
   /** The answer is about somebody else, for another client or forged: end the session, tell the audit log (RF4, T115). */
   | { kind: 'foreign'; reason: string; response?: TokenResponse }
+  /**
+   * The server said 200, and nothing that can be used came of it. The refresh token is spent: sending it again would
+   * have a server that detects reuse revoke the whole family (W22).
+   */
+  | { kind: 'spent'; fault: Fault }
   | { kind: 'failed'; fault: Fault };
 
 /**
@@ -38,17 +42,22 @@ export async function refreshGrant(
   target?: GrantTarget,
 ): Promise<Refreshed> {
   let response: TokenResponse;
+  let isGranted = false;
   try {
-    const configuration = await server.configuration();
+    const configuration = await server.configurationFor({
+      timeoutMs: server.config.refreshTimeout,
+      onStatus: (status) => {
+        isGranted = status >= 200 && status < 300;
+      },
+    });
     const parameters = new URLSearchParams();
     if (target === undefined) for (const resource of server.config.resources) parameters.append('resource', resource);
     else for (const [name, value] of Object.entries(target)) parameters.set(name, value);
     response = acceptTokenResponse(await oidc.refreshTokenGrant(configuration, refreshToken.reveal(), parameters));
   } catch (error) {
     const fault = sortFault(error);
-    return isAboutIdToken(error) && 'reason' in fault
-      ? { kind: 'foreign', reason: fault.reason }
-      : { kind: 'failed', fault };
+    if (isAboutIdToken(error) && 'reason' in fault) return { kind: 'foreign', reason: fault.reason };
+    return { kind: isGranted ? 'spent' : 'failed', fault };
   }
   // From here on the rotation is done: another try with the old refresh token would end the whole family.
   try {
@@ -81,7 +90,6 @@ function isSameSubject(claims: JWTPayload, known: KnownSubject): boolean {
   return (
     claims.iss === known.issuer &&
     claims.sub === known.subject &&
-    (claims.nonce === undefined || claims.nonce === known.nonce) &&
-    (claims.auth_time === undefined || known.authTime === undefined || claims.auth_time === known.authTime)
+    (claims.nonce === undefined || claims.nonce === known.nonce)
   );
 }

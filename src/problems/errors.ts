@@ -226,6 +226,8 @@ export interface ProblemDetails {
   expires?: string[];
   /** Where the browser may clear this site’s cookies, if they are what is wrong. */
   clearCookiesPath?: string;
+  /** Logging in helps with this, although it is no 401: whoever reads it decides, no client goes there by itself (W24). */
+  loginHelps?: boolean;
   /** Where logging in helps with this, if it is not the usual login. */
   loginUrl?: string;
   /** What the upstream answered, where that is not passed on (RFC 9209 §2.1.4). */
@@ -242,6 +244,20 @@ export function problem(type: ProblemType, { retryAfterSeconds, ...details }: Pr
   const error: Problem = Object.assign(new type(), details);
   if (retryAfterSeconds !== undefined) error.retryAfterSeconds = Math.max(1, Math.ceil(retryAfterSeconds));
   return error;
+}
+
+/** No access token can be had right now. */
+export function tokenUnavailable({
+  retryAfterMs,
+  loginHelps,
+}: {
+  retryAfterMs: number;
+  loginHelps?: boolean;
+}): Problem {
+  return problem(TokenUnavailable, {
+    retryAfterSeconds: retryAfterMs / 1000,
+    ...(loginHelps === undefined ? {} : { loginHelps }),
+  });
 }
 
 export function isProblem(error: unknown): error is Problem {

@@ -71,9 +71,9 @@ export async function forwardAuthPlugin(
     const call = { method, path, query: queryOf(target), headers, rawHeaders, log, address: request.clientAddress };
     const admission = await gate.authorize(call);
     if (admission.kind === 'refused') {
-      const { statusCode, scheme, loginUrl = context.loginPath } = admission.problem;
+      const { statusCode, scheme, loginHelps, loginUrl = context.loginPath } = admission.problem;
       // nginx reads headers of this answer only: what the problem’s body tells the others.
-      if (statusCode === 401 && scheme === undefined) reply.header('x-login-url', loginUrl);
+      if ((statusCode === 401 && scheme === undefined) || loginHelps === true) reply.header('x-login-url', loginUrl);
       throw admission.problem;
     }
     request.loggedCaller = loggable(admission.caller);

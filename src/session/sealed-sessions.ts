@@ -1,7 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import { deriveSessionKeys, hashId, type KeyRing } from '../crypto/keys.ts';
 import { isKnownFormat, isReadable, type SessionTimes, type StoredSession } from '../store/record.ts';
-import { type Committed, type CurrentTimes, type Ended, type SessionStore, tombstoneSeconds } from '../store/store.ts';
+import {
+  type Acquired,
+  type Committed,
+  type CurrentTimes,
+  type Ended,
+  type SessionStore,
+  tombstoneSeconds,
+} from '../store/store.ts';
 import type { EndReason, SessionChannel, SessionEvent } from './events.ts';
 import { createNearCache, type KnownSession } from './near-cache.ts';
 import { createRecordFormat, type Owner } from './record-format.ts';
@@ -11,8 +18,7 @@ import { isOf, type ListedSession, type LoginTimes, type Whose } from './whose.t
 /** Answer to `acquire`, opened. */
 export type AcquiredSession =
   | { kind: 'acquired' | 'newer'; session: Session }
-  | { kind: 'busy' | 'backoff'; retryAfterMs: number }
-  | { kind: 'gone' };
+  | Exclude<Acquired, { kind: 'acquired' | 'newer' }>;
 
 /** The sessions of one frontend: seals what goes into the store, opens what comes out, keeps both lifetimes. */
 export interface SealedSessions {
@@ -41,7 +47,7 @@ export interface SealedSessions {
   acquire(session: Session, owner: string, leaseMs: number): Promise<AcquiredSession>;
   /** `endsAt`: the provider wants the session over by then (epoch seconds). */
   commit(session: Session, owner: string, tokens: string, identity: Identity, endsAt?: number): Promise<Committed>;
-  fail(session: Session, owner: string, backoffMs: number): Promise<void>;
+  fail(session: Session, owner: string, backoffMs: number, isRefused?: boolean): Promise<void>;
   /** Its browser has another session already: a login ended this one lately, and every replica heard of it. */
   wasReplaced(id: string): boolean;
   /** Another issuer's or client's, as the last look at the store said: its cookie is not ours to clear (W6). */
@@ -252,7 +258,8 @@ export function createSealedSessions(options: SealedSessionsOptions): SealedSess
     },
     wasReplaced: (id) => replaced.has(hashId(id)),
     isSomebodyElses: (id) => near.of(id).isForeign === true,
-    fail: (session, owner, backoffMs) => store.fail(session.handle, owner, session.generation, backoffMs),
+    fail: (session, owner, backoffMs, isRefused = false) =>
+      store.fail(session.handle, owner, session.generation, backoffMs, isRefused),
     end,
     async endAll(whose, reason, before) {
       // First the mark, then the look: a session that is made in between is found by one of them.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { StoredSession } from '../store/record.ts';
 
 /** Who is logged in, as the verified ID token says. Sealed in the store. */
@@ -50,6 +51,44 @@ export function buildIdentity(claims: Record<string, unknown> & { sub: string },
     ...(typeof authTime === 'number' ? { authTime } : {}),
     claims: Object.fromEntries(Object.entries(claims).filter(([name]) => !protocolClaims.has(name))),
   };
+}
+
+/** How and when a user authenticated: three claims, one fact (W38). */
+const authenticationClaims = ['acr', 'amr', 'auth_time'] as const;
+
+/**
+ * The identity after a refresh whose ID token was verified. How the user authenticated stays what the login said: a
+ * server may name there what happened since in another application of the same SSO session, and this session must not
+ * get stronger by that. It may get weaker. `differs`: claims of that fact which came with other values.
+ */
+export function refreshIdentity(
+  previous: Identity,
+  claims: Record<string, unknown> & { sub: string },
+): { identity: Identity; differs: string[] } {
+  const login = previous.claims;
+  const differs = authenticationClaims.filter(
+    (name) => claims[name] !== undefined && !isDeepStrictEqual(claims[name], login[name]),
+  );
+  const isWeaker = differs.every((name) => isNoStronger(name, claims[name], login[name]));
+  const fact = Object.fromEntries(
+    authenticationClaims.map((name) => [name, isWeaker ? (claims[name] ?? login[name]) : login[name]]),
+  );
+  const { acr: _acr, authTime: _authTime, ...rest } = previous;
+  const next = buildIdentity({ ...claims, ...fact }, previous.issuer);
+  const present = Object.entries(next.claims).filter(([, value]) => value !== undefined);
+  return { identity: { ...rest, ...next, claims: Object.fromEntries(present) }, differs };
+}
+
+/** Only what has an order can be less: times, levels that are numbers, a smaller set of methods. */
+function isNoStronger(name: (typeof authenticationClaims)[number], now: unknown, login: unknown): boolean {
+  if (name === 'amr')
+    return Array.isArray(now) && Array.isArray(login) && now.every((method) => login.includes(method));
+  const [less, more] = [now, login].map((value) => (name === 'acr' ? levelOf(value) : value));
+  return typeof less === 'number' && typeof more === 'number' && less < more;
+}
+
+function levelOf(acr: unknown): number | undefined {
+  return typeof acr === 'string' && /^\d{1,4}$/.test(acr) ? Number(acr) : undefined;
 }
 
 /** An opened session. Its times move on when the store is asked again; everything else stays as it is. */

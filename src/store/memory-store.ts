@@ -11,6 +11,7 @@ interface MemoryRecord extends Omit<StoredSession, 'now'> {
   idleExpiresAt: number;
   /** Epoch milliseconds. */
   failUntil: number;
+  isRefused?: boolean;
   lease?: { owner: string; until: number };
 }
 
@@ -87,7 +88,8 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       if (record === undefined) return { kind: 'gone' };
       if (record.generation !== expectedGeneration) return { kind: 'newer', session: snapshot(record) };
       const now = nowMs();
-      if (record.failUntil > now) return { kind: 'backoff', retryAfterMs: record.failUntil - now };
+      if (record.failUntil > now)
+        return { kind: 'backoff', retryAfterMs: record.failUntil - now, isRefused: record.isRefused === true };
       const lease = record.lease;
       if (lease !== undefined && lease.until > now && lease.owner !== owner) {
         return { kind: 'busy', retryAfterMs: lease.until - now };
@@ -106,12 +108,13 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
       if (record.lease?.owner === owner) delete record.lease;
       return 'committed';
     },
-    async fail(handle, owner, expectedGeneration, backoffMs) {
+    async fail(handle, owner, expectedGeneration, backoffMs, isRefused) {
       const record = alive(handle);
       if (record === undefined || record.generation !== expectedGeneration || record.lease?.owner !== owner) return;
       if (record.lease.until <= nowMs()) return; // it is over, as in Redis where its key is gone
       delete record.lease;
       record.failUntil = nowMs() + backoffMs;
+      record.isRefused = isRefused;
     },
     async end(handle, expectedGeneration): Promise<Ended> {
       sweep();

@@ -6,6 +6,7 @@ import type { RedisClient } from '../redis/client.ts';
 //
 // Session hash: f format · g generation · w writer of that generation · c created · x absolute end · a last seen
 // (epoch seconds) · n idle timeout · i identity · t tokens (sealed) · d, u, e index keys · b back-off until (epoch ms)
+// · r '1' where the authorization server refused, so that a login may help
 
 const now = `
 local time = redis.call('TIME')
@@ -83,10 +84,10 @@ return 'touched'`,
     keys: 3,
     lua: `${now}${snapshot}
 if redis.call('EXISTS', KEYS[3]) == 1 then return { 'gone' } end
-local v = redis.call('HMGET', KEYS[1], 'g', 'b')
+local v = redis.call('HMGET', KEYS[1], 'g', 'b', 'r')
 if not v[1] then return { 'gone' } end
 if v[1] ~= ARGV[1] then return { 'newer', snapshot(KEYS[1]) } end
-if tonumber(v[2] or 0) > nowMs then return { 'backoff', tonumber(v[2]) - nowMs } end
+if tonumber(v[2] or 0) > nowMs then return { 'backoff', tonumber(v[2]) - nowMs, v[3] or '0' } end
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[2] then return { 'busy', redis.call('PTTL', KEYS[2]) } end
 if not holder then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
@@ -114,14 +115,14 @@ end
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 'committed'`,
   },
-  // KEYS session, lease · ARGV owner, expected generation, back-off ms
+  // KEYS session, lease · ARGV owner, expected generation, back-off ms, '1' where the authorization server refused
   fail: {
     keys: 2,
     lua: `${now}
 if redis.call('HGET', KEYS[1], 'g') ~= ARGV[2] then return 'moved' end
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lost' end
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'b', nowMs + tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], 'b', nowMs + tonumber(ARGV[3]), 'r', ARGV[4])
 return 'failed'`,
   },
   // KEYS session, lease, tombstone · ARGV expected generation or '', tombstone seconds

@@ -74,8 +74,9 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       const kind = text(answer[0]);
       switch (kind) {
         case 'busy':
-        case 'backoff':
           return { kind, retryAfterMs: Math.max(0, Number(answer[1])) };
+        case 'backoff':
+          return { kind, retryAfterMs: Math.max(0, Number(answer[1])), isRefused: text(answer[2]) === '1' };
         case 'acquired':
         case 'newer': {
           const session = parseSnapshot(answer[1]);
@@ -91,8 +92,12 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
       );
       return answer === 'committed' || answer === 'stale' ? answer : 'gone';
     },
-    async fail(handle, owner, expectedGeneration, backoffMs) {
-      await run('fail', [key(handle, 's'), key(handle, 'l')], [owner, expectedGeneration, backoffMs]);
+    async fail(handle, owner, expectedGeneration, backoffMs, isRefused) {
+      await run(
+        'fail',
+        [key(handle, 's'), key(handle, 'l')],
+        [owner, expectedGeneration, backoffMs, isRefused ? 1 : 0],
+      );
     },
     async end(handle, expectedGeneration): Promise<Ended> {
       const answer = list(await run('end', allOf(handle), [expectedGeneration ?? '', tombstoneSeconds]));

@@ -28,7 +28,7 @@ export type Acquired =
   | { kind: 'newer'; session: StoredSession }
   | { kind: 'busy'; retryAfterMs: number }
   /** A refresh failed a moment ago: do not queue on a dead authorization server (RF12). */
-  | { kind: 'backoff'; retryAfterMs: number }
+  | { kind: 'backoff'; retryAfterMs: number; isRefused: boolean }
   | { kind: 'gone' };
 
 export interface Commit {
@@ -73,8 +73,11 @@ export interface SessionStore {
   acquire(handle: string, expectedGeneration: number, owner: string, leaseMs: number): Promise<Acquired>;
   /** Compare-and-set of the token set; frees the owner's lease. Idempotent for the same owner. */
   commit(commit: Commit): Promise<Committed>;
-  /** Frees the owner's lease and tells others not to try again before `backoffMs`. */
-  fail(handle: string, owner: string, expectedGeneration: number, backoffMs: number): Promise<void>;
+  /**
+   * Frees the owner's lease and tells others not to try again before `backoffMs`; and whether the authorization server
+   * refused, so that they know as much as the one who asked (W24).
+   */
+  fail(handle: string, owner: string, expectedGeneration: number, backoffMs: number, isRefused: boolean): Promise<void>;
   /** Ends a session for good; with `expectedGeneration` only if nobody refreshed it meanwhile. */
   end(handle: string, expectedGeneration?: number): Promise<Ended>;
   /** Handles in an index. Ended sessions are not in it, nor expired ones; one that idled out may still be. */

@@ -1,5 +1,6 @@
 import type { Api } from '../config/config.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
+import { longestHeaderToken } from '../oidc/token-response.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import type { Session } from '../session/session.ts';
 import { type ApplicationTokens, createApplicationTokens } from './application-tokens.ts';
@@ -57,6 +58,10 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
 
   const answer = (session: Session, api: Api, entry: IssuedToken): AccessToken => {
     const { idToken } = api.idTokenHeader === undefined ? {} : tokensOf(session);
+    if (idToken !== undefined && idToken.reveal().length > longestHeaderToken) {
+      log.warn({ frontend, api: api.name }, 'the ID token is too long for idTokenHeader: ask for fewer claims in it');
+      return { kind: 'refused' };
+    }
     return { kind: 'token', token: idToken === undefined ? entry : { ...entry, idToken }, session };
   };
 
@@ -66,6 +71,7 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
     grant: ApiGrant | undefined,
   ): Promise<{ session: Session; entry: IssuedToken } | Exclude<AccessToken, { kind: 'token' }>> {
     let session = start;
+    let isSecondTry = false;
     for (let round = 0; round < mostRounds; round++) {
       const entry = entryOf(session, grant);
       if (entry !== undefined && 'refusedUntil' in entry) {
@@ -78,10 +84,11 @@ export function createAccessTokenSource(options: AccessTokenOptions): AccessToke
         if (state === 'ageing') renewAhead(session, grant);
         return { session, entry };
       }
-      const outcome = await renew(session, wantOf(grant));
+      const outcome = await renew(session, { ...wantOf(grant), isSecondTry });
       if (outcome.kind !== 'refreshed') return outcome;
       // Another replica's result may be old by now, or be for another API. Generations only grow, so this comes to an end.
       session = outcome.session;
+      isSecondTry = outcome.missed === 'grant';
     }
     return { kind: 'unavailable', retryAfterMs: 1000 };
   }

@@ -1,7 +1,7 @@
 import { clientCredentialsGrant, isRefusal } from '../oidc/api-grants.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
 import type { Metrics } from '../ops/metrics.ts';
-import type { ApiGrant } from './grant.ts';
+import { type ApiGrant, targetOf } from './grant.ts';
 import { createPauses } from './refresh-rules.ts';
 import {
   type AccessToken,
@@ -59,22 +59,18 @@ export function createApplicationTokens({
   };
 
   async function ask(grant: ApiGrant | undefined, entry: Entry, isReplacement: boolean): Promise<AccessToken> {
-    const { resource, audience, scope } = grant ?? {};
-    const granted = await clientCredentialsGrant(server, {
-      ...(resource === undefined ? {} : { resource }),
-      ...(audience === undefined ? {} : { audience }),
-      ...(scope === undefined ? {} : { scope }),
-    });
+    const target = targetOf(grant) ?? {};
+    const granted = await clientCredentialsGrant(server, target);
     if (granted.kind === 'granted') {
       pauses.reset();
       metrics.refreshes.inc({ frontend, outcome: 'application' });
-      const token = issuedToken(granted.response, server.nowMs() / 1000, defaults, scope ?? '');
+      const token = issuedToken(granted.response, server.nowMs() / 1000, defaults, target.scope ?? '');
       entry.token = isReplacement ? { ...token, isReplacement: true } : token;
       return { kind: 'token', token: entry.token };
     }
     const { fault } = granted;
     metrics.refreshes.inc({ frontend, outcome: 'application-failed' });
-    log.warn({ frontend, fault, resource, audience, scope }, 'no application token: it is asked for again shortly');
+    log.warn({ frontend, fault, ...target }, 'no application token: it is asked for again shortly');
     const pauseMs = isRefusal(fault) ? refusalMs : pauses.after(fault);
     entry.pausedUntil = server.nowMs() + pauseMs;
     entry.failure = isRefusal(fault) ? { kind: 'refused' } : { kind: 'unavailable', retryAfterMs: pauseMs };

@@ -1,5 +1,6 @@
 import type { Api, ExchangeConfig } from '../config/config.ts';
 import { hashId } from '../crypto/keys.ts';
+import type { GrantTarget } from '../oidc/api-grants.ts';
 
 /** What a token for one API is asked for. Two APIs that ask for the same share the token. */
 export interface ApiGrant {
@@ -31,5 +32,18 @@ function buildGrant({ token, resource, audience, scopes, exchange }: Api): ApiGr
     ...(audience === undefined ? {} : { audience }),
     ...(scope === undefined ? {} : { scope }),
     ...(how === undefined ? {} : { exchange: how }),
+  };
+}
+
+/** Only what is asked for, in the protocol's own names. */
+export function targetOf(grant: ApiGrant): GrantTarget;
+export function targetOf(grant: ApiGrant | undefined): GrantTarget | undefined;
+export function targetOf(grant: ApiGrant | undefined): GrantTarget | undefined {
+  if (grant === undefined) return undefined;
+  const { resource, audience, scope } = grant;
+  return {
+    ...(resource === undefined ? {} : { resource }),
+    ...(audience === undefined ? {} : { audience }),
+    ...(scope === undefined ? {} : { scope }),
   };
 }

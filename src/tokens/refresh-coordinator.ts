@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { refreshLease } from '../config/config.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
 import { revokeRefreshToken } from '../oidc/logout.ts';
@@ -10,12 +11,10 @@ import type { Session } from '../session/session.ts';
 import { createLeasedGrant, type Want } from './leased-grant.ts';
 import {
   type CoordinatorLog,
-  commitBudgetMs,
   createQueue,
   type Lease,
   type LeaseLost,
   type RefreshOutcome,
-  secondTryAfterMs,
   untilAnswered,
   withinBudget,
 } from './refresh-rules.ts';
@@ -45,8 +44,6 @@ export interface RefreshCoordinator {
   drain(): Promise<void>;
 }
 
-/** For a process that was paused. Milliseconds. */
-const pauseMarginMs = 3000;
 /**
  * Refreshes at a time in this process. They queue before they take the lease: in the queue of the connections (64, see
  * issuer/call.ts) the time limit of the call would run, end it right after it was sent, and lose the rotation (T119). What
@@ -61,9 +58,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
   const background = new Set<Promise<unknown>>();
   const inTurn = createQueue(refreshesAtOnce);
 
-  // A lost lease must not lead to a second use of the token while the first is unresolved: so it outlives two calls
-  // of the token endpoint with the key set behind each, the pause between, the commit and a pause of the process (RF7).
-  const leaseMs = 4 * server.config.timeout + secondTryAfterMs + commitBudgetMs + pauseMarginMs;
+  const { leaseMs } = refreshLease(server.config);
 
   const count = (outcome: string) => metrics.refreshes.inc({ frontend, outcome });
   const track = <T>(work: Promise<T>): Promise<T> => {
@@ -116,7 +111,7 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       case 'gone':
         return { kind: 'ended' };
       case 'backoff':
-        return { kind: 'unavailable', retryAfterMs: answer.retryAfterMs };
+        return { kind: 'unavailable', retryAfterMs: answer.retryAfterMs, loginHelps: answer.isRefused };
       case 'busy':
         return { kind: 'busy', retryAfterMs: answer.retryAfterMs };
     }

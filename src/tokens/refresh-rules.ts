@@ -9,9 +9,10 @@ import type { Session } from '../session/session.ts';
 
 /** What a refresh came to. `unavailable` never ends a session. */
 export type RefreshOutcome =
-  | { kind: 'refreshed'; session: Session }
+  /** `missed`: the session moved on without what was wanted. The login's tokens came instead, or nothing at all. */
+  | { kind: 'refreshed'; session: Session; missed?: 'grant' | 'everything' }
   | { kind: 'ended' }
-  | { kind: 'unavailable'; retryAfterMs: number };
+  | { kind: 'unavailable'; retryAfterMs: number; loginHelps?: boolean };
 
 export interface CoordinatorLog {
   info(facts: object, message: string): void;
@@ -21,9 +22,6 @@ export interface CoordinatorLog {
 
 /** Between two tries with the same refresh token: inside every vendor's reuse window. Milliseconds. */
 export const secondTryAfterMs = 300;
-/** Time to write the result. Milliseconds. */
-export const commitBudgetMs = 2000;
-
 /** A refresh lease of this process. */
 export interface Lease {
   owner: string;
@@ -34,16 +32,6 @@ export interface Lease {
 /** The lease was over before its holder had sent anything. */
 export interface LeaseLost {
   kind: 'lease-lost';
-}
-
-export const rejected: Refreshed = { kind: 'failed', fault: { kind: 'rejected' } };
-
-/**
- * A 400 whose body is no OAuth error. Some servers refuse a spent refresh token like that; twice for the same token
- * counts as `invalid_grant`.
- */
-export function isMalformedRefusal(result: Refreshed): boolean {
-  return result.kind === 'failed' && result.fault.kind === 'untrusted' && result.fault.status === 400;
 }
 
 /** Milliseconds. */
@@ -79,12 +67,16 @@ export function createPauses(nowMs: () => number): Pauses {
   };
 }
 
-/** The request may have reached the server, and its answer said nothing. */
-export function isOutcomeUnknown(result: Refreshed): boolean {
+/**
+ * May the same token be sent once more at once? The request may have reached the server and its answer was cut off, or
+ * is one that no rule knows. Not after a timeout: a server that answers late has rotated, and whoever asks it again in
+ * the meantime has the whole family revoked (W40).
+ */
+export function isWorthOneMoreTry(result: Refreshed): boolean {
   if (result.kind !== 'failed') return false;
   const { fault } = result;
   if (fault.kind === 'untrusted') return true;
-  return fault.kind === 'unavailable' && fault.wasSent && !/^status \d+$/.test(fault.reason);
+  return fault.kind === 'unavailable' && fault.wasSent && fault.isTimeout !== true && fault.said === undefined;
 }
 
 /**

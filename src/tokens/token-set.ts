@@ -42,8 +42,8 @@ export type AccessToken =
   | { kind: 'ended' }
   /** The authorization server gives this API none; the session is fine: 403, and never a wider token instead (DT4). */
   | { kind: 'refused' }
-  /** Nothing is decided: 503, never 401. */
-  | { kind: 'unavailable'; retryAfterMs: number };
+  /** Nothing is decided: 503, never 401. `loginHelps`: the server refused, and a login is the way out (W24). */
+  | { kind: 'unavailable'; retryAfterMs: number; loginHelps?: boolean };
 
 /** No token is used longer than a day, whatever the server says (RF14, T36). Seconds. */
 const longestLife = 86_400;

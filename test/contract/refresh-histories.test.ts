@@ -102,7 +102,7 @@ async function repeat(
         identity: Buffer.from('identity'),
       });
     case 'fail':
-      await store.fail(handle, step.owner, step.generation, backoffMs);
+      await store.fail(handle, step.owner, step.generation, backoffMs, false);
       return undefined;
     case 'end':
       return (await store.end(handle, step.generation)).kind;
@@ -201,7 +201,7 @@ const mutants: Record<string, (store: SessionStore) => Partial<SessionStore>> = 
       generation === undefined ? { kind: 'ended', subKey: '' } : store.end(handle, generation),
   }),
   'forgets to keep the others away after a failure': (store) => ({
-    fail: (handle, owner, generation) => store.fail(handle, owner, generation, 0),
+    fail: (handle, owner, generation) => store.fail(handle, owner, generation, 0, false),
   }),
   'lets a stranger free the lease': (store) => {
     let holder = '';
@@ -211,7 +211,7 @@ const mutants: Record<string, (store: SessionStore) => Partial<SessionStore>> = 
         if (answer.kind === 'acquired') holder = owner;
         return answer;
       },
-      fail: (handle, _owner, generation, ms) => store.fail(handle, holder, generation, ms),
+      fail: (handle, _owner, generation, ms) => store.fail(handle, holder, generation, ms, false),
     };
   },
 };

@@ -112,7 +112,7 @@ export function describeRefreshLease(name: string, open: () => Promise<StoreUnde
 
     it('keeps everybody away during the back-off of a failure, then lets one try again', async () => {
       await acquire('a');
-      await store.fail(handle, 'a', 1, 4000);
+      await store.fail(handle, 'a', 1, 4000, false);
       const answer = await acquire('b');
       expect(answer.kind).toBe('backoff');
       expect('retryAfterMs' in answer && answer.retryAfterMs).toBeGreaterThan(2000);
@@ -123,25 +123,25 @@ export function describeRefreshLease(name: string, open: () => Promise<StoreUnde
 
     it('does not stretch a back-off when a failure is told twice', async () => {
       await acquire('a');
-      await store.fail(handle, 'a', 1, 4000);
+      await store.fail(handle, 'a', 1, 4000, false);
       await under.fastForward(3000);
-      await store.fail(handle, 'a', 1, 4000);
+      await store.fail(handle, 'a', 1, 4000, false);
       await under.fastForward(1001);
       expect((await acquire('b')).kind).toBe('acquired');
     });
 
     it('ignores the failure of somebody who does not hold the lease', async () => {
       await acquire('a');
-      await store.fail(handle, 'stranger', 1, 60_000);
+      await store.fail(handle, 'stranger', 1, 60_000, false);
       expect((await acquire('a')).kind).toBe('acquired');
       await commit('a', 1);
-      await store.fail(handle, 'a', 1, 60_000);
+      await store.fail(handle, 'a', 1, 60_000, false);
       expect((await acquire('b', 2)).kind).toBe('acquired');
     });
 
     it('forgets a back-off with the next commit', async () => {
       await acquire('a');
-      await store.fail(handle, 'a', 1, 60_000);
+      await store.fail(handle, 'a', 1, 60_000, false);
       await commit('late', 1);
       expect((await acquire('b', 2)).kind).toBe('acquired');
     });

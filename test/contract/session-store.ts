@@ -91,7 +91,7 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
       expect(await store.acquire(handle, 1, 'a', leaseMs)).toEqual({ kind: 'gone' });
       expect(await commitTo(handle, 'a', 1)).toBe('gone');
       await store.touch(handle, idleTimeout);
-      await store.fail(handle, 'a', 1, 1000);
+      await store.fail(handle, 'a', 1, 1000, false);
       expect(await store.read(handle)).toBeUndefined();
     });
 
@@ -164,7 +164,7 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
       expect(await commitTo(handle, 'a', 1)).toBe('gone');
       expect(await store.create(record)).toBe('refused');
       await store.touch(handle, idleTimeout);
-      await store.fail(handle, 'a', 1, 1000);
+      await store.fail(handle, 'a', 1, 1000, false);
       expect(await store.acquire(handle, 1, 'a', leaseMs)).toEqual({ kind: 'gone' });
       expect(await store.read(handle)).toBeUndefined();
     });

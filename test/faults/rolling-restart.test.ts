@@ -14,7 +14,7 @@ beforeAll(async () => {
   const publicPort = await freePort();
   fleet = await startFleet({
     publicPort,
-    config: (data) => Object.assign(data, { shutdown: { delay: '800ms', grace: '10s' } }),
+    config: (data) => Object.assign(data, { shutdown: { delay: '800ms', grace: '12s' } }),
   });
   balancer = await startBalancer(fleet.replicas, publicPort);
 });

@@ -42,6 +42,7 @@ const outages: Record<string, Outage> = {
   'the provider never answers': providerOutage({ hang: true }),
   'the provider says 429': providerOutage({ status: 429 }),
   'the provider answers with a page': providerOutage({
+    status: 503,
     body: '<h1>Maintenance</h1>',
     headers: { 'content-type': 'text/html' },
   }),

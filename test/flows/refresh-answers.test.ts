@@ -50,7 +50,6 @@ describe('a refresh about somebody else', () => {
     ['one more aud', { claims: { aud: ['cloakroom', 'another'] } }],
     ['another azp', { claims: { azp: 'another' } }],
     ['another nonce', { claims: { nonce: 'another' } }],
-    ['another auth_time', { claims: { auth_time: 1 } }],
     ['no sub', { claims: { sub: undefined } }],
     ['a forged signature', { alg: 'forged' }],
     ['alg none', { alg: 'none' }],

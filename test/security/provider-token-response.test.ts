@@ -65,7 +65,7 @@ describe('a token response', () => {
       ['"-5"', 'refused'],
       ['-1e300', 'refused'],
       ['1e999', 'refused'],
-      ['null', 'refused'],
+      ['null', 60], // a null member is absent (W25)
       ['true', 'refused'],
       ['"soon"', 'refused'],
       ['""', 'refused'],
@@ -120,12 +120,11 @@ describe('a token response', () => {
       await expectRefused(world, `access_token ${JSON.stringify(token).slice(0, 40)}`, ...untrusted);
     }
     for (const [name, value] of [
-      ['refresh_token', 'r'.repeat(100_000)],
       ['refresh_token', 7],
       ['refresh_token', ['r']],
       ['id_token', 'a'.repeat(100_000)],
       ['scope', 7],
-      ['scope', ['openid']],
+      ['scope', ['openid', 7]],
     ] as const) {
       answerWith({ [name]: value });
       await expectRefused(world, `${name} ${JSON.stringify(value).slice(0, 40)}`, ...untrusted);

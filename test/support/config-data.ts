@@ -27,6 +27,8 @@ export function configOf({ origin, port, opsPort, provider, upstream }: Peers): 
       clientId: provider.clientId,
       clientSecret: provider.clientSecret,
       scopes: ['openid'],
+      timeout: '2s',
+      refreshTimeout: '3s',
     },
     session: { keys: [randomBytes(32).toString('base64url')] },
     apis: { orders: { path: '/api/orders', upstream: upstream.url } },

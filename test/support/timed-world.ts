@@ -10,7 +10,7 @@ export const expired = 300_000;
 
 /** A configuration for providers that do not answer: 500 ms are waited for them. */
 export function impatient(data: ConfigData): void {
-  data.authorizationServer.timeout = '500ms';
+  Object.assign(data.authorizationServer, { timeout: '500ms', refreshTimeout: '500ms' });
 }
 
 /**

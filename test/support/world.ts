@@ -75,7 +75,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const origin = `http://localhost:${port}`;
 
   const data = configOf({ origin, port, opsPort: 0, provider, upstream });
-  Object.assign(data.authorizationServer, { scopes: ['openid', 'profile'], timeout: '2s' });
+  Object.assign(data.authorizationServer, { scopes: ['openid', 'profile'] });
   if (redisUrl !== undefined) data.session.redis = { url: redisUrl, keyPrefix };
   if (options.nearCache === false) data.session.nearCache = { enabled: false };
   Object.assign(data, { limits: { loginsPerMinute: 10_000 }, log: { level: 'trace' } });

@@ -19,6 +19,9 @@ const parameterName = z
     error: 'is a parameter that Cloakroom sets itself: remove it here',
   });
 
+/** A session must stay refused for longer than any lease after its end. Milliseconds. */
+const maximumRefreshTimeoutMs = 120_000;
+
 /** One authorization server, and Cloakroom’s registration there. */
 export const authorizationServer = z.strictObject({
   issuer: url(
@@ -85,6 +88,11 @@ export const authorizationServer = z.strictObject({
     .prefault([])
     .meta({ description: 'Audiences that an ID token may name besides `clientId`.' }),
   timeout: duration('How long one call to the authorization server may take.').prefault('5s'),
+  refreshTimeout: duration(
+    'How long one refresh may take. A server that is restarting may answer late, and it has rotated by then: with strict rotation a call that is cut off costs the session. Nobody waits longer than `tokens.waitForRefresh`.',
+    1,
+    maximumRefreshTimeoutMs,
+  ).prefault('30s'),
   clockTolerance: duration('How far the authorization server’s clock may differ.', 0).prefault('10s'),
   revokeOnLogout: z
     .boolean()
@@ -110,3 +118,21 @@ export const authorizationServer = z.strictObject({
 });
 
 export type AuthorizationServerConfig = z.output<typeof authorizationServer>;
+
+/** Time to write the result of a refresh. Milliseconds. */
+export const commitBudgetMs = 2000;
+/** For a process that was paused. Milliseconds. */
+const pauseMarginMs = 3000;
+
+/**
+ * How long one use of a refresh token may keep its session's lease, in milliseconds: the call, the key set behind it
+ * (read once more where a signature fails), the commit, and a pause of the process. A lease that is lost before would
+ * lead to a second use of the token while the first is unresolved (RF7).
+ */
+export function refreshLease({ refreshTimeout, timeout }: AuthorizationServerConfig): {
+  callMs: number;
+  leaseMs: number;
+} {
+  const callMs = refreshTimeout + 2 * timeout + commitBudgetMs;
+  return { callMs, leaseMs: callMs + pauseMarginMs };
+}

@@ -250,7 +250,7 @@ export const configSchema = z
         delay: duration('After SIGTERM, `/readyz` says 503 this long before connections are refused.', 0).prefault(
           '0s',
         ),
-        grace: duration('After that, requests and refreshes in flight may take this long.').prefault('30s'),
+        grace: duration('After that, requests and refreshes in flight may take this long.').prefault('60s'),
       })
       .prefault({}),
   })

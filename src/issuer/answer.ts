@@ -21,6 +21,11 @@ export function normalizeAnswer(text: string): NormalAnswer {
   const isError = typeof answer.error === 'string';
   let isChanged = dropNulls(answer);
   const { scope, keys } = answer;
+  // Some write "none" like that, and to refuse the answer would lose the rotation (T115). No token is empty.
+  if (answer.refresh_token === '') {
+    delete answer.refresh_token;
+    isChanged = true;
+  }
   if (Array.isArray(scope) && scope.every((name) => typeof name === 'string')) {
     answer.scope = scope.join(' ');
     isChanged = true;

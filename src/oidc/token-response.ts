@@ -33,16 +33,12 @@ export function acceptTokenResponse(response: oidc.TokenEndpointResponse): Token
     );
   return {
     accessToken: new Secret(response.access_token),
-    ...(isFilled(response.refresh_token) ? { refreshToken: new Secret(response.refresh_token) } : {}),
-    ...(isFilled(response.id_token) ? { idToken: new Secret(response.id_token) } : {}),
+    ...(response.refresh_token === undefined ? {} : { refreshToken: new Secret(response.refresh_token) }),
+    ...(response.id_token === undefined ? {} : { idToken: new Secret(response.id_token) }),
     ...(typeof response.scope === 'string' ? { scope: response.scope } : {}),
     ...(typeof response.expires_in === 'number' ? { expiresIn: response.expires_in } : {}),
     ...(typeof response.authorization_expires_in === 'number'
       ? { authorizationExpiresIn: response.authorization_expires_in }
       : {}),
   };
-}
-
-function isFilled(value: string | undefined): value is string {
-  return value !== undefined && value !== '';
 }

@@ -35,6 +35,24 @@ export const badValues: Record<string, Case[]> = {
       'session.idleTimeout',
       /longer than absoluteTimeout: shorten it/,
     ],
+    [
+      'W40 a grace in which no refresh can finish',
+      (d) => Object.assign(d, { shutdown: { grace: '44s' } }),
+      'shutdown.grace',
+      /shorter than one refresh may take .*set 45s or more/,
+    ],
+    [
+      'W40 a refresh longer than the grace',
+      (d) => Object.assign(d.authorizationServer, { refreshTimeout: '46s' }),
+      'shutdown.grace',
+      /set 61s or more/,
+    ],
+    [
+      'a refresh that outlives any tombstone',
+      (d) => Object.assign(d.authorizationServer, { refreshTimeout: '121s' }),
+      'authorizationServer.refreshTimeout',
+      /must be between 1ms and 120s/,
+    ],
   ],
   sizes: each(
     words('10 10MB 1.5MiB -1B MiB'),

@@ -5,15 +5,21 @@ const normal = (answer: unknown) => JSON.parse(normalizeAnswer(JSON.stringify(an
 
 describe('an answer of an authorization server', () => {
   it('W25 has no members that are null', () => {
-    expect(normal({ access_token: 'a', refresh_token: null, expires_in: null, scope: null, token_type: null })).toEqual({
-      access_token: 'a',
-    });
+    expect(normal({ access_token: 'a', refresh_token: null, expires_in: null, scope: null, token_type: null })).toEqual(
+      {
+        access_token: 'a',
+      },
+    );
     expect(normal({ issuer: 'https://id.example', end_session_endpoint: null })).toEqual({
       issuer: 'https://id.example',
     });
     expect(normal({ keys: [{ kty: 'RSA', use: null, alg: null, key_ops: null }, null, 7] })).toEqual({
       keys: [{ kty: 'RSA' }, null, 7],
     });
+  });
+
+  it('T115 has no refresh token that is empty', () => {
+    expect(normal({ access_token: '', refresh_token: '' })).toEqual({ access_token: '' });
   });
 
   it('W25 has its scopes as one text', () => {

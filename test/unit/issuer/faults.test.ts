@@ -19,8 +19,14 @@ describe('a fault', () => {
     expect(sortFault(wrapped(call('ECONNRESET', wasSent)))).toEqual(expected);
   });
 
-  it.each([429, 500, 502, 503, 504, 599])('T117 of status %d is "later"', (status) => {
-    expect(sortFault(answered(status))).toEqual({ kind: 'unavailable', reason: `status ${status}`, wasSent: true });
+  it.each([408, 425, 429, 500, 502, 503, 504, 599])('T117 of status %d is "later"', (status) => {
+    const said = { status };
+    expect(sortFault(answered(status))).toEqual({
+      kind: 'unavailable',
+      reason: `status ${status}`,
+      wasSent: true,
+      said,
+    });
   });
 
   it.each([302, 400, 403, 404, 418])('T117 of status %d without an OAuth error is not to be trusted', (status) => {

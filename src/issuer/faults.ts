@@ -11,6 +11,25 @@ export interface Said {
   description?: string;
 }
 
+/** What is wrong with our registration at an issuer, or with how it is written down here (W41); cures in mistakes.ts. */
+export type Mistake =
+  | 'client-credentials'
+  | 'client-not-allowed'
+  | 'redirect-uri'
+  | 'scope'
+  | 'sender-constrained'
+  | 'id-token-encrypted'
+  | 'id-token-algorithm'
+  | 'issuer-differs'
+  | 'metadata-missing';
+
+/** What was expected and what came instead, where that says more than the reason: nothing secret, nothing long. */
+export interface Difference {
+  mistake?: Mistake;
+  expected?: string;
+  received?: string;
+}
+
 /** What became of a call that did not succeed. Closed: decided here once, never by the text of a message. */
 export type Fault =
   /** The server refuses this grant: `invalid_grant`, or it wants the user to log in again. */
@@ -27,7 +46,7 @@ export type Fault =
       said?: Said;
     }
   /** It answered with something that can't be trusted or understood. */
-  | { kind: 'untrusted'; reason: string; said?: Said };
+  | ({ kind: 'untrusted'; reason: string; said?: Said } & Difference);
 
 /**
  * Error codes that mean "the user must log in again" (RFC 6749 §5.2, OpenID Connect Core §3.1.2.6; Microsoft and others
@@ -45,7 +64,7 @@ const loginCodes = [
 export function sortFault(thrown: unknown): Fault {
   const error = unwrapCallFailure(thrown);
   if (error instanceof KeysUnavailableError) return { kind: 'unavailable', reason: error.reason, wasSent: false };
-  if (error instanceof UntrustedAnswerError) return { kind: 'untrusted', reason: error.reason };
+  if (error instanceof UntrustedAnswerError) return { kind: 'untrusted', reason: error.reason, ...error.difference };
   if (error instanceof CallFailedError) {
     const { message: reason, wasSent, isTimeout } = error;
     return { kind: 'unavailable', reason, wasSent, ...(isTimeout ? { isTimeout } : {}) };
@@ -68,7 +87,8 @@ export function sortFault(thrown: unknown): Fault {
     if (response !== undefined && isLater(response.status)) return later(response, { status: response.status });
     return {
       kind: 'untrusted',
-      reason: error.code ?? 'OAUTH_INVALID_RESPONSE',
+      reason: reasonOfClientError(error),
+      ...differenceIn(error),
       ...(response === undefined ? {} : { said: { status: response.status } }),
     };
   }
@@ -81,6 +101,36 @@ export function sortFault(thrown: unknown): Fault {
 export function isRefusedByServer(fault: Fault): boolean {
   const { status = 0 } = fault.said ?? {};
   return fault.kind !== 'unavailable' && status >= 400 && status < 500;
+}
+
+/** openid-client's code, with the claim or member that it is about: its own words alone, nothing that was sent. */
+export function reasonOfClientError({ code = 'OAUTH_INVALID_RESPONSE', cause }: oidc.ClientError): string {
+  const text = cause instanceof Error ? cause.message : '';
+  const [, about] = /\b(?:JWT|ID Token|body) "(\w{1,40})"/.exec(text) ?? [];
+  return about === undefined ? code : `${code}: ${about}`;
+}
+
+/** What openid-client expected of an ID token, as it keeps it beside its error. */
+function differenceIn({ cause }: oidc.ClientError): Difference {
+  if (!(cause instanceof Error)) return {};
+  if (cause.message.startsWith('JWE')) return { mistake: 'id-token-encrypted' };
+  const { header, expected } = (cause.cause ?? {}) as { header?: { alg?: unknown }; expected?: unknown };
+  if (expected === undefined || typeof header !== 'object') return {};
+  return { mistake: 'id-token-algorithm', ...difference(expected, header.alg) };
+}
+
+export function difference(expected: unknown, received: unknown): Pick<Difference, 'expected' | 'received'> {
+  const shown = (value: unknown) =>
+    [value]
+      .flat()
+      .map((one) =>
+        String(one)
+          .replace(/[^\x21-\x7e]/g, '?')
+          .slice(0, 100),
+      )
+      .join(' ')
+      .slice(0, 300);
+  return { expected: shown(expected), received: shown(received) };
 }
 
 /** openid-client wraps what our caller throws; an unreachable server must not look like one that answered nonsense. */
@@ -105,9 +155,11 @@ export class KeysUnavailableError extends Error {
 export class UntrustedAnswerError extends Error {
   override readonly name = 'UntrustedAnswerError';
   readonly reason: string;
-  constructor(reason: string, cause?: unknown) {
+  readonly difference: Difference;
+  constructor(reason: string, cause?: unknown, difference: Difference = {}) {
     super(reason, { cause });
     this.reason = reason;
+    this.difference = difference;
   }
 }
 

@@ -1,6 +1,7 @@
 import * as oidc from 'openid-client';
 import { isLoopbackHost } from '../config/schema/values.ts';
-import { UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
+import { difference, reasonOfClientError, sortFault, UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
+import { findMistake } from './mistakes.ts';
 
 /** Metadata is read again after this long, in the background; the last good one serves meanwhile. Milliseconds. */
 const metadataAgeMs = 60 * 60_000;
@@ -50,14 +51,17 @@ export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataO
       lastFailure = undefined;
       onStatus?.(true);
       return configuration;
-    } catch (error) {
+    } catch (thrown) {
+      const error = withMistake(thrown);
       clearTimeout(retry);
       const pauseMs = Math.min((lastFailure?.pauseMs ?? firstPauseMs / 2) * 2, longestPauseMs);
       lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
       onStatus?.(good !== undefined);
+      const fault = sortFault(error);
+      const { mistake, cure } = findMistake(fault) ?? {};
       log.warn(
-        { issuer, reason: reasonOf(error), keepsLastGood: good !== undefined },
-        'authorization server metadata is not usable',
+        { issuer, reason: reasonOf(error), fault, mistake, keepsLastGood: good !== undefined },
+        `authorization server metadata is not usable${cure === undefined ? '' : `: ${cure}`}`,
       );
       // Recovers by itself, also when nobody asks: the next person finds a login that works.
       if (!isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
@@ -108,7 +112,7 @@ export function checkMetadata(
   lastGood: Readonly<oidc.ServerMetadata> | undefined,
 ): void {
   // openid-client forgives a missing slash; tokens and RFC 9207 compare the exact string (LG6).
-  if (metadata.issuer !== issuer) throw new UntrustedAnswerError('the issuer in the metadata is another one');
+  if (metadata.issuer !== issuer) throw otherIssuer(issuer, metadata.issuer);
   // The configuration accepts http only on loopback.
   const isPlainHttp = new URL(issuer).protocol === 'http:';
   for (const name of endpoints) {
@@ -129,10 +133,36 @@ export function checkMetadata(
   }
 }
 
+function otherIssuer(expected: string, received: unknown): UntrustedAnswerError {
+  return new UntrustedAnswerError('the issuer in the metadata is another one', undefined, {
+    mistake: 'issuer-differs',
+    ...difference(expected, received),
+  });
+}
+
+/** What openid-client says of a document that is another issuer's, or none at all. */
+function withMistake(thrown: unknown): unknown {
+  const error = unwrapCallFailure(thrown);
+  if (!(error instanceof oidc.ClientError)) return thrown;
+  const { cause } = error;
+  if (cause instanceof Response && cause.status < 500 && cause.status !== 429) {
+    return new UntrustedAnswerError(`the metadata is answered with ${cause.status} and is no JSON`, error, {
+      mistake: 'metadata-missing',
+      ...difference('200 application/json', `${cause.status} ${cause.headers.get('content-type') ?? ''}`.trim()),
+    });
+  }
+  const { attribute, expected, body } = (cause instanceof Error ? (cause.cause ?? {}) : {}) as {
+    attribute?: unknown;
+    expected?: string;
+    body?: { issuer?: unknown };
+  };
+  return attribute === 'issuer' ? otherIssuer(String(expected), body?.issuer) : thrown;
+}
+
 /** Says why without foreign text. */
 function reasonOf(thrown: unknown): string {
   const error = unwrapCallFailure(thrown);
   if (error instanceof UntrustedAnswerError) return error.reason;
-  if (error instanceof oidc.ClientError) return error.code ?? error.name;
+  if (error instanceof oidc.ClientError) return reasonOfClientError(error);
   return error instanceof Error && error.name === 'CallFailedError' ? error.message : 'failed';
 }

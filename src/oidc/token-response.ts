@@ -1,6 +1,6 @@
 import type * as oidc from 'openid-client';
 import { Secret } from '../crypto/secret.ts';
-import { UntrustedAnswerError } from '../issuer/faults.ts';
+import { difference, UntrustedAnswerError } from '../issuer/faults.ts';
 
 /** What a token endpoint gave, checked, in types that do not print. */
 export interface TokenResponse {
@@ -24,7 +24,12 @@ export const longestHeaderToken = 16 * 1024;
 /** Accepts a token endpoint's answer. A token with other characters than RFC 6750 §2.1 knows could break out of a header (T37). */
 export function acceptTokenResponse(response: oidc.TokenEndpointResponse): TokenResponse {
   // Nothing here asks for DPoP, and no other type is a bearer token (DT7). openid-client made it lower case.
-  if (response.token_type !== 'bearer') throw new UntrustedAnswerError('the token_type is not Bearer');
+  if (response.token_type !== 'bearer') {
+    throw new UntrustedAnswerError('the token_type is not Bearer', undefined, {
+      ...(response.token_type === 'dpop' ? { mistake: 'sender-constrained' } : {}),
+      ...difference('Bearer', response.token_type),
+    });
+  }
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(response.access_token))
     throw new UntrustedAnswerError('the access token has invalid characters');
   if (response.access_token.length > longestHeaderToken)

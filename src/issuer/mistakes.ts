@@ -1,0 +1,42 @@
+import type { Fault, Mistake } from './faults.ts';
+
+const cures: Record<Mistake, string> = {
+  'client-credentials':
+    'the authorization server does not take our credentials: compare clientId, clientSecret or privateKey, and clientAuthentication with the registration',
+  'client-not-allowed':
+    'the authorization server does not know this client, has it disabled or allows it no such grant: compare clientId with the registration, enable the client and its authorization code and refresh grants',
+  'redirect-uri':
+    'the authorization server does not take our redirect URI: register publicUrl and /bff/callback, exactly, as a redirect URI of this client',
+  scope: 'the authorization server does not give these scopes to this client: correct scopes, or allow them there',
+  'sender-constrained':
+    'the authorization server wants sender-constrained tokens (DPoP) of this client: turn that off in its registration',
+  'id-token-encrypted':
+    'the ID token is encrypted: remove id_token_encrypted_response_alg from the registration, or its encryption key',
+  'id-token-algorithm':
+    'the ID token is signed with an algorithm that is not taken: register an asymmetric one (id_token_signed_response_alg: RS256, PS256 or ES256), or list it in idTokenSigningAlgorithms if it is asymmetric',
+  'issuer-differs':
+    'the metadata is that of another issuer: write issuer exactly as the metadata has it, with or without a slash at its end',
+  'metadata-missing':
+    'there is no metadata where issuer leads to: correct the name of the realm or tenant in issuer, or set metadataUrl',
+};
+
+/** What a fault tells of, for operators. Nothing is decided by it: a server's words are only read for a hint. */
+export function findMistake(fault: Fault): { mistake: Mistake; cure: string } | undefined {
+  const mistake = mistakeOf(fault);
+  return mistake === undefined ? undefined : { mistake, cure: cures[mistake] };
+}
+
+function mistakeOf(fault: Fault): Mistake | undefined {
+  if (fault.kind === 'untrusted') return fault.mistake;
+  if (fault.kind === 'unavailable') return undefined;
+  const { status, error = '', description = '' } = fault.said ?? {};
+  if (/dpop/i.test(`${error} ${description}`)) return 'sender-constrained';
+  if (/redirect/i.test(description)) return 'redirect-uri';
+  if (error === 'invalid_scope' || /\bscopes?\b/i.test(description)) return 'scope';
+  if (
+    /\bclient\b.*\b(unknown|not found|not exist|disabled|not enabled|inactive)\b/i.test(description) ||
+    error === 'unauthorized_client'
+  )
+    return 'client-not-allowed';
+  return error === 'invalid_client' || status === 401 ? 'client-credentials' : undefined;
+}

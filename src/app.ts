@@ -15,6 +15,7 @@ import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { splitAbsoluteForm } from './http/request-path.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
+import { findStartAgain } from './login/restart.ts';
 import { transactionCookiePrefix } from './login/transaction.ts';
 import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
@@ -134,7 +135,14 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
       route.constraints = { ...route.constraints, host: frontend.host };
     });
   }
-  scope.setErrorHandler(buildErrorHandler({ isSecure: frontend.isSecure, loginPath, metrics }));
+  scope.setErrorHandler(
+    buildErrorHandler({
+      isSecure: frontend.isSecure,
+      loginPath,
+      findStartAgain: (request) => findStartAgain(context, request),
+      metrics,
+    }),
+  );
   await scope.register(async (inner) => providerEndpointsPlugin(inner, context));
   await scope.register(async (inner) => endpointsPlugin(inner, context));
   const { forwardAuth } = frontend;

@@ -35,11 +35,19 @@ export interface ErrorHandlerOptions {
   isSecure: boolean;
   /** Where "log in" leads; absent outside of a frontend. */
   loginPath?: string;
+  /** Where the login that this request is about begins again; `undefined` for all other requests. */
+  findStartAgain?(request: FastifyRequest): StartAgain | undefined;
   metrics: Metrics;
 }
 
+export interface StartAgain {
+  url: string;
+  /** The page goes there by itself. Whoever says so sees to it that it does so once. */
+  isByItself?: true;
+}
+
 /** Turns whatever was thrown into one of our problems: fixed text, no host, no token, no foreign words (ER2, S9). */
-export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandlerOptions) {
+export function buildErrorHandler({ isSecure, loginPath, findStartAgain, metrics }: ErrorHandlerOptions) {
   return function handleError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const known = toProblem(error);
     const status = known.statusCode ?? 500;
@@ -63,12 +71,12 @@ export function buildErrorHandler({ isSecure, loginPath, metrics }: ErrorHandler
       reply.header('www-authenticate', `${scheme} realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
     const { expires = [], clearCookiesPath } = known;
     if (expires.length > 0) reply.header('set-cookie', expiredCookies(expires, isSecure));
-    const again = request.restartUrl ?? loginUrl ?? '/';
     if (isPage) {
-      // A late or doubled callback begins again by itself; a guard cookie sees to it that it does so once.
-      if (request.restartUrl !== undefined) reply.header('refresh', `0; url=${request.restartUrl}`);
+      const startAgain = findStartAgain?.(request);
+      const again = startAgain?.url ?? loginUrl ?? '/';
+      if (startAgain?.isByItself === true) reply.header('refresh', `0; url=${again}`);
       const page: ErrorPage = {
-        title: titleOf(status),
+        title: known.isPermanent === true ? titleOf(500) : titleOf(status),
         message: known.message,
         code: known.code,
         requestId: request.id,
@@ -124,6 +132,6 @@ function isForPages(kind: FastifyContextConfig['kind'], status: number): boolean
 }
 
 function titleOf(status: number): string {
-  if (status === 503 || status === 502 || status === 504) return 'Please try again shortly';
+  if (status === 503) return 'Please try again shortly';
   return status === 404 ? 'Nothing here' : status === 429 ? 'Too many attempts' : 'That did not work';
 }

@@ -21,7 +21,7 @@ import {
 import { buildIdentity } from '../session/session.ts';
 import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
 import { transactionCookieAttributes } from './login.ts';
-import { offerRestart, restartCookieName } from './restart.ts';
+import { offerRestart, rememberLogin, restartCookieName } from './restart.ts';
 import {
   type LoginTransaction,
   openTransaction,
@@ -47,7 +47,7 @@ export async function callback(
   const refuse = (
     type: ProblemType,
     outcome: string,
-    details: { cause?: unknown; retryAfterSeconds?: number } = {},
+    details: { retryAfterSeconds?: number; isPermanent?: boolean } = {},
   ) => {
     metrics.logins.inc({ frontend: frontend.name, outcome });
     request.log.info({ frontend: frontend.name, outcome, audit: 'login_refused' }, 'login refused');
@@ -65,12 +65,13 @@ export async function callback(
   const transaction =
     cookie === undefined ? undefined : openTransaction(keys.transaction, name, cookie, context.server.config);
   if (transaction === undefined || states.length !== 1) throw refuse(LoginTransactionMissing, 'no-transaction');
+  rememberLogin(context, request, transaction);
   const forget = () => reply.clearCookie(name, transactionCookieAttributes(context));
 
   // 2. It must be of this login, this server, and in time. A late one is started again, once.
   if (transaction.createdAt + transactionLifeMs < nowMs()) {
     forget();
-    throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'late'));
+    throw offerRestart(context, request, reply, refuse(LoginTransactionMissing, 'late'));
   }
   const response = acceptAuthorizationResponse(transaction.request, parameters);
   if (response.kind === 'invalid') {
@@ -85,10 +86,16 @@ export async function callback(
     store.now(),
   ]);
   forget();
-  if (!isFirst) throw offerRestart(context, request, reply, transaction, refuse(LoginTransactionMissing, 'replayed'));
+  if (!isFirst) throw offerRestart(context, request, reply, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
-    request.log.info({ frontend: frontend.name, error: response.error }, 'the authorization server refused the login');
-    throw refuse(LoginRefused, 'refused');
+    request.log.info({ frontend: frontend.name, code: response.error }, 'the authorization server refused the login');
+    // Its own faults, for which there are no status codes in a redirect (RFC 6749 §4.1.2.1). Keycloak says so, too, when
+    // its page was open for too long.
+    if (response.error === 'temporarily_unavailable' || response.error === 'server_error') {
+      const unavailable = refuse(AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: 5 });
+      throw offerRestart(context, request, reply, unavailable);
+    }
+    throw refuse(LoginRefused, 'refused', { isPermanent: isAboutUs.test(response.error) });
   }
 
   // 4. Redeem the code and verify everything that comes.
@@ -114,6 +121,10 @@ export async function callback(
   );
   return reply.redirect(transaction.returnTo, 303);
 }
+
+/** What an authorization server says to a request that is wrong, or not allowed to this client: it always will be. */
+const isAboutUs =
+  /^(invalid_(request|scope|target|request_uri|request_object)|unauthorized_client|unsupported_response_type|(request|request_uri|registration)_not_supported)$/;
 
 function responseParameters(request: FastifyRequest): URLSearchParams | undefined {
   const target = request.raw.url ?? '';

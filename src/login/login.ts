@@ -55,7 +55,10 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   if (started.kind === 'unavailable') {
     count('unavailable');
     request.log.warn({ frontend: frontend.name, fault: started.fault }, 'login could not start');
-    throw problem(AuthorizationServerUnavailable, { retryAfterSeconds: 5 });
+    throw problem(AuthorizationServerUnavailable, {
+      retryAfterSeconds: 5,
+      isPermanent: started.fault.kind !== 'unavailable',
+    });
   }
 
   const ticket = readTicket(request.headers.cookie, frontend.cookieName, context.signer);

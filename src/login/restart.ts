@@ -1,7 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
-import { buildStepUpUrl } from '../frontend/step-up-link.ts';
+import { buildStepUpUrl, openStepUp } from '../frontend/step-up-link.ts';
 import { cookieValues } from '../http/cookies.ts';
+import type { StartAgain } from '../http/error-handler.ts';
+import { acceptReturnTo } from '../http/return-to.ts';
 import type { Problem } from '../problems/errors.ts';
 import { transactionCookieAttributes } from './login.ts';
 import type { LoginTransaction } from './transaction.ts';
@@ -16,28 +18,45 @@ export function restartCookieName(sessionCookieName: string): string {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Where the error page leads by itself, once. */
-    restartUrl?: string;
+    /** Where the same login begins again, once it is known which one this request is about. */
+    startAgain?: StartAgain;
   }
 }
 
+/** From here on every error of this request leads back to where its login was for (W27). */
+export function rememberLogin(
+  context: FrontendContext,
+  request: FastifyRequest,
+  { returnTo, isStepUp, request: asked }: LoginTransaction,
+): void {
+  const login = isStepUp === true ? `${buildStepUpUrl(context, asked)}&` : `${context.loginPath}?`;
+  request.startAgain = { url: `${login}return_to=${encodeURIComponent(returnTo)}` };
+}
+
+/** Where "start again" leads on the page of a login that failed, also of one that did not even begin. */
+export function findStartAgain(context: FrontendContext, request: FastifyRequest): StartAgain | undefined {
+  const { frontend, loginPath } = context;
+  if (request.startAgain !== undefined || request.routeOptions.url !== loginPath) return request.startAgain;
+  const { return_to: returnTo, step_up: stepUp } = request.query as Record<string, unknown>;
+  const link = openStepUp(context, stepUp) === undefined ? '' : `step_up=${String(stepUp)}&`;
+  const target = acceptReturnTo(returnTo, frontend.origin, frontend.basePath);
+  return { url: `${loginPath}?${link}return_to=${encodeURIComponent(target)}` };
+}
+
 /**
- * A callback that came late or twice belongs to a login of this very browser, so it is safe to begin again: the error
- * page does so by itself, once, and offers a link after that.
+ * What came late, twice, or back with "not now", belongs to a login of this very browser, so it is safe to begin again:
+ * the error page does so by itself, once, and offers a link after that.
  */
 export function offerRestart(
   context: FrontendContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  { returnTo, isStepUp, request: asked }: LoginTransaction,
   error: Problem,
 ): Problem {
   const name = restartCookieName(context.frontend.cookieName);
-  const attributes = transactionCookieAttributes(context);
-  if (cookieValues(request.headers.cookie, name).length === 0) {
-    reply.setCookie(name, '1', { ...attributes, maxAge: restartGuardSeconds });
-    const loginUrl = isStepUp === true ? `${buildStepUpUrl(context, asked)}&` : `${context.loginPath}?`;
-    request.restartUrl = `${loginUrl}return_to=${encodeURIComponent(returnTo)}`;
+  if (request.startAgain !== undefined && cookieValues(request.headers.cookie, name).length === 0) {
+    reply.setCookie(name, '1', { ...transactionCookieAttributes(context), maxAge: restartGuardSeconds });
+    request.startAgain.isByItself = true;
   }
   return error;
 }

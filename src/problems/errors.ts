@@ -138,7 +138,7 @@ export const TokenRefused = define(
 );
 export const AuthorizationServerUnavailable = define(
   'BFF_AUTHORIZATION_SERVER_UNAVAILABLE',
-  'The login service can’t be reached right now: try again shortly.',
+  'The login service is not available right now: try again shortly.',
   503,
 );
 export const LoginNotNavigation = define(
@@ -234,14 +234,20 @@ export interface ProblemDetails {
   receivedStatus?: number;
   /** More parameters of the challenge (RFC 9110 §11.6.1), ready to be sent. */
   challenge?: string;
+  /** Trying again does not help: something about the login is set up wrongly, here or at the authorization server. */
+  isPermanent?: boolean;
   /** Whose challenge it is when the caller brought a token (RFC 6750 §3); else that of sessions. */
   scheme?: 'Bearer';
 }
+
+const permanentMessage =
+  'Logging in does not work here, and trying again does not help: tell the operator of this site the request id.';
 
 export type Problem = InstanceType<ProblemType> & Omit<ProblemDetails, 'cause'>;
 
 export function problem(type: ProblemType, { retryAfterSeconds, ...details }: ProblemDetails = {}): Problem {
   const error: Problem = Object.assign(new type(), details);
+  if (details.isPermanent === true) error.message = permanentMessage;
   if (retryAfterSeconds !== undefined) error.retryAfterSeconds = Math.max(1, Math.ceil(retryAfterSeconds));
   return error;
 }

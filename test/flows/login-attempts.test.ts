@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Page } from '../support/browser/page.ts';
 import type { Browser } from '../support/browser.ts';
-import { answerOf, deliver, isLoggedIn, pendingLogin, startLogin, userOf } from '../support/login-steps.ts';
+import { answerOf, deliver, isLoggedIn, leadsTo, pendingLogin, startLogin, userOf } from '../support/login-steps.ts';
 import { startWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -13,9 +13,6 @@ beforeEach(() => {
   world.provider.reset();
   freshenIdToken();
 });
-
-/** Where the page leads by itself. */
-const leadsTo = (page: Page) => /^0; url=(.+)$/.exec(page.header('refresh') ?? '')?.[1];
 
 /** Follows what the page does by itself, as a browser would. */
 async function follow(browser: Browser, page: Page): Promise<Page> {

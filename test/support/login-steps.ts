@@ -1,3 +1,4 @@
+import type { Page } from './browser/page.ts';
 import type { NavigateOptions } from './browser/request-options.ts';
 import type { Browser } from './browser.ts';
 
@@ -57,4 +58,14 @@ export async function isLoggedIn(browser: Browser, path = '/bff/session'): Promi
 /** Who the browser is logged in as. */
 export async function userOf(browser: Browser, path = '/bff/session'): Promise<string | undefined> {
   return (await browser.fetch(path)).json<{ user?: { sub: string } }>().user?.sub;
+}
+
+/** Where an error page leads by itself. */
+export function leadsTo(page: Page): string | undefined {
+  return /^0; url=(.+)$/.exec(page.header('refresh') ?? '')?.[1];
+}
+
+/** Where "Start again" on an error page leads. */
+export function startAgainOf(page: Page): string | undefined {
+  return /<a href="([^"]*)">Start again</.exec(page.text)?.[1]?.replaceAll('&#38;', '&');
 }

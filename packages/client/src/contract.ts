@@ -150,7 +150,7 @@ export const problemStatuses = {
   BFF_TOKEN_UNAVAILABLE: 503,
   /** The login service gives no token for this API: ask the operator of this site. The session is kept. */
   BFF_TOKEN_REFUSED: 403,
-  /** The login service can’t be reached right now: try again shortly. */
+  /** The login service is not available right now: try again shortly. */
   BFF_AUTHORIZATION_SERVER_UNAVAILABLE: 503,
   /** The login is a page, not a fetch: set location.href to it. */
   BFF_LOGIN_NOT_NAVIGATION: 400,

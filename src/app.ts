@@ -12,7 +12,7 @@ import { buildReadClientAddress } from './http/client-address.ts';
 import { boundConnections } from './http/connections.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
-import { splitAbsoluteForm } from './http/request-path.ts';
+import { hostSpellings, splitAbsoluteForm } from './http/request-path.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { findStartAgain } from './login/restart.ts';
@@ -160,6 +160,11 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
   const newRequestId = createRequestIds();
   const answerClientError = buildClientErrorAnswer(newRequestId, (code) => metrics.problems.inc({ code }));
   const forwardAuthHost = buildForwardAuthHosts(config.frontends);
+  const frontendHosts = new Map<string, string>();
+  for (const { host, isSecure } of config.frontends)
+    for (const spelling of hostSpellings(host, [isSecure ? 443 : 80])) frontendHosts.set(spelling, host);
+  // Host names have no case; the router compares them as text.
+  const plainHost = (host: string) => frontendHosts.get(host.toLowerCase()) ?? host.toLowerCase();
   const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
   const server = fastify({
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
@@ -169,12 +174,11 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     // Absolute-form targets: the authority replaces Host, and then nothing more is different about them (PX10).
     rewriteUrl(request) {
       const split = splitAbsoluteForm(request.url ?? '/');
-      // Host names have no case; the router compares them as text.
       const { host } = request.headers;
       if (host !== undefined)
-        request.headers.host = forwardAuthHost(host.toLowerCase(), request.url ?? '') ?? host.toLowerCase();
+        request.headers.host = forwardAuthHost(host.toLowerCase(), request.url ?? '') ?? plainHost(host);
       if (split === undefined) return request.url ?? '/';
-      request.headers.host = split[0].toLowerCase();
+      request.headers.host = plainHost(split[0]);
       return split[1];
     },
     bodyLimit: mostBodyBytes,

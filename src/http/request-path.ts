@@ -29,10 +29,24 @@ export function targetFault(target: string): string | undefined {
   }
 }
 
-/** `[host, path]` of an absolute-form target (RFC 9112 §3.2.2): its authority replaces the Host header. */
+/** `[host, path]` of an absolute-form target (RFC 9112 §3.2.2): its authority, without its scheme's own port, replaces the Host header. */
 export function splitAbsoluteForm(target: string): [string, string] | undefined {
-  const match = /^https?:\/\/([^/?#@\\]+)(\/.*)?$/is.exec(target);
-  return match?.[1] === undefined ? undefined : [match[1], match[2] ?? '/'];
+  const match = /^(?:http:\/\/([^/?#@\\]+?)(?::80)?|https:\/\/([^/?#@\\]+?)(?::443)?)(\/.*)?$/is.exec(target);
+  const host = match?.[1] ?? match?.[2];
+  return host === undefined ? undefined : [host, match?.[3] ?? '/'];
+}
+
+/**
+ * All that may stand in a Host header for this host. A default port may be written, left out or empty (RFC 9110 §4.2.3,
+ * RFC 3986 §3.2.3), and some balancers write it; any other port is another place.
+ *
+ * @param host in lower case, as a URL has it.
+ */
+export function hostSpellings(host: string, defaultPorts: number[]): string[] {
+  const written = defaultPorts.map((port) => `:${port}`);
+  const own = written.find((port) => host.endsWith(port));
+  const bare = own === undefined ? host : host.slice(0, -own.length);
+  return /:\d+$/.test(bare) ? [host] : [bare, ...written.map((port) => bare + port), `${bare}:`];
 }
 
 /** Is the path of a target this one, or below it? Literally and on whole segments. */

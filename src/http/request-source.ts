@@ -2,10 +2,14 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 /** Where a request comes from, by Fetch metadata; older browsers fall back to `Origin` and `Accept`. Pure. */
 
-/** A top-level document request: the only kind that may be answered with a page or a redirect (LG15). */
+/**
+ * A top-level document request: the only kind that may be answered with a page or a redirect (LG15). A service worker
+ * that passes one on with `fetch(event.request)` loses what it was for: then the destination is empty (W35).
+ */
 export function isNavigation(headers: IncomingHttpHeaders): boolean {
   const mode = headers['sec-fetch-mode'];
-  if (mode !== undefined) return mode === 'navigate' && headers['sec-fetch-dest'] === 'document';
+  const destination = headers['sec-fetch-dest'];
+  if (mode !== undefined) return mode === 'navigate' && (destination === 'document' || destination === 'empty');
   return headers['x-requested-with'] === undefined && (headers.accept ?? '').includes('text/html');
 }
 

@@ -6,7 +6,7 @@ import { buildRangeCheck } from '../config/schema/address-range.ts';
 import { isServerKey } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { peerAddress } from '../http/client-address.ts';
-import { isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
+import { hostSpellings, isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import {
   ForwardAuthDenied,
   ForwardAuthInvalid,
@@ -108,7 +108,9 @@ export async function forwardAuthPlugin(
  */
 export function buildForwardAuthHosts(frontends: Frontend[]): (host: string, target: string) => string | undefined {
   const asked = new Map<string, Frontend>();
-  for (const frontend of frontends) for (const host of frontend.forwardAuth?.hosts ?? []) asked.set(host, frontend);
+  for (const frontend of frontends)
+    for (const host of (frontend.forwardAuth?.hosts ?? []).flatMap((name) => hostSpellings(name, [80, 443])))
+      asked.set(host, frontend);
   return (host, target) => {
     const frontend = asked.get(host);
     return frontend !== undefined && isBelow(target, `${frontend.basePath}${endpoint}`) ? frontend.host : undefined;
@@ -142,6 +144,7 @@ function originalRequest(
   if (!isOneWay || target === undefined || !allMethods.some((known) => known === method))
     throw problem(ForwardAuthInvalid);
   if (targetFault(target) !== undefined) throw problem(PathNotCanonical);
-  if (sent['x-forwarded-host']?.some((host) => host.toLowerCase() !== frontend.host)) throw problem(HostUnknown);
+  const spellings = hostSpellings(frontend.host, [frontend.isSecure ? 443 : 80]);
+  if (sent['x-forwarded-host']?.some((host) => !spellings.includes(host.toLowerCase()))) throw problem(HostUnknown);
   return { method: method as string, target, isBehindOurs };
 }

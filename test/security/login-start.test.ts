@@ -50,7 +50,7 @@ describe('T7 a login that the user did not start', () => {
     expect(page.setCookies).toEqual([]);
   });
 
-  it.each(['image', 'iframe', 'frame', 'object', 'empty'])('T7 starts no login for our own page’s %s', async (dest) => {
+  it.each(['image', 'iframe', 'frame', 'object', 'embed'])('T7 starts no login for our own page’s %s', async (dest) => {
     const headers = { 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': dest };
     const page = await world.browser().navigate('/bff/login', { headers, followRedirects: false });
     expect(page.status).toBe(400);

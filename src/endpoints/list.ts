@@ -39,6 +39,15 @@ const takesForms = ({ authorizationServer }: Frontend) => authorizationServer.re
 export const endpoints: Endpoint[] = [
   { method: 'GET', path: '/login', handler: login, caller: 'page', csrf: 'own', isLimited: true },
   {
+    method: 'POST',
+    path: '/login',
+    handler: login,
+    caller: 'page',
+    csrf: 'own',
+    isLimited: true,
+    isOffered: ({ authorizationServer }) => authorizationServer.thirdPartyInitiatedLogin,
+  },
+  {
     method: 'GET',
     path: '/callback',
     handler: callback,

@@ -16,6 +16,13 @@ export function acceptReturnTo(value: unknown, origin: string, basePath = ''): s
   return isOwnEndpoint(url.pathname, basePath) ? fallback : path;
 }
 
+/** The same for a URL of our own origin too, as `target_link_uri` is one (OpenID Connect Core §4). */
+export function acceptTarget(value: unknown, origin: string, basePath = ''): string {
+  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
+  const path = url?.origin === origin ? `${url.pathname}${url.search}${url.hash}` : value;
+  return acceptReturnTo(path, origin, basePath);
+}
+
 /** Our own endpoints are no place to land: a login would loop, a logout would undo it (T6). As the router reads paths. */
 function isOwnEndpoint(pathname: string, basePath: string): boolean {
   let path = pathname;

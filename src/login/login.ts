@@ -13,6 +13,7 @@ import {
   problem,
 } from '../problems/errors.ts';
 import { readTicket } from '../session/ticket.ts';
+import { bringAgain, comesFromElsewhere, readInitiation, readParameters } from './third-party.ts';
 import {
   evictFor,
   sealTransaction,
@@ -22,24 +23,38 @@ import {
   transactionCookieSeconds,
 } from './transaction.ts';
 
-/** `GET /bff/login?return_to=/x`, perhaps with a `step_up`: starts a login. A page, not a fetch. */
-export async function login(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+/**
+ * `GET /bff/login?return_to=/x`, perhaps with a `step_up`: starts a login. A page, not a fetch. With `iss`, also by POST,
+ * for another site that may ask for one.
+ */
+export async function login(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const { frontend, keys, server, metrics, nowMs } = context;
   const count = (outcome: string) => metrics.loginStarts.inc({ frontend: frontend.name, outcome });
   if (!isNavigation(request.headers)) {
     count('not-navigation');
     throw problem(LoginNotNavigation);
   }
-  if (!isOwnStart(request.headers)) {
+  const query = readParameters(request);
+  const initiation = readInitiation(context, query);
+  if (initiation !== undefined && comesFromElsewhere(request, query)) {
+    count('third-party');
+    return bringAgain(context, reply, initiation);
+  }
+  if (!isOwnStart(request.headers) || request.method === 'POST') {
     count('cross-site');
     throw problem(LoginCrossSite);
   }
+  if (initiation !== undefined && request.session.current !== undefined) {
+    count('logged-in-already');
+    return reply.redirect(initiation.returnTo, 303);
+  }
 
-  const query = request.query as Record<string, unknown>;
-  const returnTo = acceptReturnTo(query.return_to, frontend.origin, frontend.basePath);
-  const isStepUp = query.step_up !== undefined;
+  const returnTo = initiation?.returnTo ?? acceptReturnTo(query.return_to, frontend.origin, frontend.basePath);
+  const isStepUp = query.step_up !== undefined && initiation === undefined;
   const stepUp = isStepUp ? openStepUp(context, query.step_up) : undefined;
-  const chosen = allowedParameters(query, frontend.authorizationServer.loginParameters);
+  // What Core §4 has passed on in any case is all that another site may choose.
+  const allowed = initiation === undefined ? frontend.authorizationServer.loginParameters : { login_hint: ['*'] };
+  const chosen = allowedParameters(query, allowed);
   if (stepUp !== undefined) {
     // Nothing to choose with a step-up: it might not accept what the browser asks for.
     delete chosen.acr_values;
@@ -70,12 +85,18 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
     client: server.config.clientId,
     returnTo,
     ...(isStepUp ? { isStepUp } : {}),
+    ...(initiation === undefined ? {} : { isForeign: true }),
     createdAt: nowMs(),
     replaces: ticket.kind === 'valid' ? [hashId(ticket.sessionId)] : [],
   });
   const { live, dead } = sortTransactions(request.cookies, prefix, keys.transaction, server.config, nowMs());
+  const evicted = evictFor(live, name.length + value.length, initiation !== undefined);
+  if (evicted === undefined) {
+    count('no-room');
+    throw problem(LoginCrossSite);
+  }
   const attributes = transactionCookieAttributes(context);
-  for (const gone of [...dead, ...evictFor(live, name.length + value.length)]) reply.clearCookie(gone, attributes);
+  for (const gone of [...dead, ...evicted]) reply.clearCookie(gone, attributes);
   reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
   count('started');
   return reply.redirect(started.url, 303);

@@ -3,9 +3,10 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { buildStepUpUrl, openStepUp } from '../frontend/step-up-link.ts';
 import { cookieValues } from '../http/cookies.ts';
 import type { StartAgain } from '../http/error-handler.ts';
-import { acceptReturnTo } from '../http/return-to.ts';
+import { acceptTarget } from '../http/return-to.ts';
 import type { Problem } from '../problems/errors.ts';
 import { transactionCookieAttributes } from './login.ts';
+import { readParameters } from './third-party.ts';
 import type { LoginTransaction } from './transaction.ts';
 
 /** A browser that was restarted a moment ago is not restarted again: no loops. Seconds. */
@@ -37,10 +38,10 @@ export function rememberLogin(
 export function findStartAgain(context: FrontendContext, request: FastifyRequest): StartAgain | undefined {
   const { frontend, loginPath } = context;
   if (request.startAgain !== undefined || request.routeOptions.url !== loginPath) return request.startAgain;
-  const { return_to: returnTo, step_up: stepUp } = request.query as Record<string, unknown>;
+  const { step_up: stepUp, target_link_uri: target, return_to: returnTo = target } = readParameters(request);
   const link = openStepUp(context, stepUp) === undefined ? '' : `step_up=${String(stepUp)}&`;
-  const target = acceptReturnTo(returnTo, frontend.origin, frontend.basePath);
-  return { url: `${loginPath}?${link}return_to=${encodeURIComponent(target)}` };
+  const path = acceptTarget(returnTo, frontend.origin, frontend.basePath);
+  return { url: `${loginPath}?${link}return_to=${encodeURIComponent(path)}` };
 }
 
 /**

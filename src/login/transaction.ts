@@ -12,6 +12,8 @@ export interface LoginTransaction {
   returnTo: string;
   /** Asked for by a step-up, so that the session can say that it was. */
   isStepUp?: true;
+  /** Another site asked for it. */
+  isForeign?: true;
   /** Epoch milliseconds. */
   createdAt: number;
   /** Handles of sessions that this login replaces; a Strict session cookie does not come along to the callback. */
@@ -92,14 +94,23 @@ export function sortTransactions(
   return { live, dead };
 }
 
-/** Names of live transactions that have to go so that one more of `newBytes` fits. */
-export function evictFor(live: PendingTransaction[], newBytes: number): string[] {
-  const kept = [...live];
+/**
+ * Names of live transactions that have to go so that one more of `newBytes` fits: those that other sites asked for, then
+ * the oldest. One more of another site takes the room of its kind only: any site could ask for many (W34). `undefined`:
+ * there is none.
+ */
+export function evictFor(live: PendingTransaction[], newBytes: number, isForeign: boolean): string[] | undefined {
+  const foreign = live.filter(({ transaction }) => transaction.isForeign === true);
+  const mayGo = isForeign ? foreign : [...foreign, ...live.filter((one) => !foreign.includes(one))];
   const evicted: string[] = [];
-  const total = () => kept.reduce((sum, { name, value }) => sum + name.length + value.length + 3, newBytes);
-  while (kept.length > 0 && (kept.length >= mostTransactions || total() > mostCookieBytes)) {
-    const oldest = kept.shift();
-    if (oldest !== undefined) evicted.push(oldest.name);
+  let count = live.length;
+  let bytes = live.reduce((sum, { name, value }) => sum + name.length + value.length + 3, newBytes);
+  while (count > 0 && (count >= mostTransactions || bytes > mostCookieBytes)) {
+    const next = mayGo.shift();
+    if (next === undefined) return undefined;
+    evicted.push(next.name);
+    count--;
+    bytes -= next.name.length + next.value.length + 3;
   }
   return evicted;
 }

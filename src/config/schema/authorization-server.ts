@@ -59,6 +59,10 @@ export const authorizationServer = z.strictObject({
     description:
       'Parameters that `GET /bff/login` passes on from its query, each with the values allowed. All others are ignored.',
   }),
+  thirdPartyInitiatedLogin: z.boolean().prefault(false).meta({
+    description:
+      'Let other sites begin a login (OpenID Connect Core §4): register `/bff/login` as `initiate_login_uri`. They choose a path of this site to land on and a `login_hint`, nothing else.',
+  }),
   acrValues: z.array(acrValue).prefault([]).meta({
     description: 'Authentication context classes to ask for; the `acr` of the ID token must then be one of them.',
   }),

@@ -172,6 +172,7 @@ function shapeTables(): string {
 
 function shapeType(node: JsonSchema): string {
   if (node.const !== undefined) return `\`${String(node.const)}\``;
+  if (node.enum !== undefined) return node.enum.map((value) => `\`${String(value)}\``).join(', ');
   const type: unknown = node.type;
   if (Array.isArray(type)) return type.join(' or ');
   return node.anyOf?.map(shapeType).join(' or ') ?? node.type ?? 'any';
@@ -206,6 +207,7 @@ function clientContract(): string {
 
 function typeScriptOf(node: JsonSchema, indent: string): string {
   if (node.const !== undefined) return JSON.stringify(node.const);
+  if (node.enum !== undefined) return node.enum.map((value) => JSON.stringify(value)).join(' | ');
   if (node.anyOf !== undefined) return node.anyOf.map((one) => typeScriptOf(one, indent)).join(' | ');
   const type: unknown = node.type;
   if (Array.isArray(type)) return type.join(' | ');

@@ -16,6 +16,7 @@ import { hostSpellings, splitAbsoluteForm } from './http/request-path.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { findStartAgain } from './login/restart.ts';
+import { failSilently } from './login/silent.ts';
 import { transactionCookiePrefix } from './login/transaction.ts';
 import { registerAdmin } from './ops/admin.ts';
 import { createOpsListener } from './ops/listener.ts';
@@ -140,6 +141,7 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
       isSecure: frontend.isSecure,
       loginPath,
       findStartAgain: (request) => findStartAgain(context, request),
+      answerSilently: (request, reply, known) => failSilently(context, request, reply, known),
       metrics,
     }),
   );

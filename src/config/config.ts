@@ -171,6 +171,12 @@ function buildFrontend(
       message: 'form_post needs an https publicUrl: its cookie must be SameSite=None; Secure',
     });
   }
+  if (server.silentLoginFrame && server.responseMode === 'form_post') {
+    problems.push({
+      path: [...serverPath, 'silentLoginFrame'],
+      message: 'can’t be had with form_post, whose answer no frame takes: leave responseMode out',
+    });
+  }
   const basePath = publicUrl.pathname.replace(/\/+$/, '');
   if (basePath !== '' && !/^(\/[A-Za-z0-9._~-]+)+$/.test(basePath)) {
     problems.push({

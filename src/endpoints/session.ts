@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
+import { readSilentOutcome } from '../login/silent.ts';
 import { logoutSid } from '../logout/logout.ts';
 import { problem, SessionRequired, tokenUnavailable } from '../problems/errors.ts';
 import { idleExpiresAt, type Session } from '../session/session.ts';
@@ -8,7 +9,7 @@ import type { SessionAnswer } from './shapes.ts';
 
 /** `GET /bff/session`: who is logged in, until when. Never keeps a session alive (SE8). */
 export async function checkSession(context: FrontendContext, request: FastifyRequest): Promise<SessionAnswer> {
-  return describeSession(context, request.session.current);
+  return describeSession(context, request, request.session.current);
 }
 
 /** `POST /bff/refresh`: renews tokens and claims now, for instance after a role was given. */
@@ -24,7 +25,7 @@ export async function refresh(
   switch (outcome.kind) {
     case 'refreshed':
       if (outcome.missed !== undefined) throw tokenUnavailable({ retryAfterMs: 1000, loginHelps: true });
-      return describeSession(context, outcome.session);
+      return describeSession(context, request, outcome.session);
     case 'ended':
       reply.clearCookie(context.frontend.cookieName);
       throw problem(SessionRequired);
@@ -34,10 +35,14 @@ export async function refresh(
 }
 
 function describeSession(
-  { frontend, config, sessions, loginPath }: FrontendContext,
+  context: FrontendContext,
+  request: FastifyRequest,
   session: Session | undefined,
 ): SessionAnswer {
-  if (session === undefined) return { authenticated: false, loginUrl: loginPath };
+  const { frontend, config, sessions, loginPath } = context;
+  const silentLogin = readSilentOutcome(context, request)?.outcome;
+  const always = { loginUrl: loginPath, ...(silentLogin === undefined ? {} : { silentLogin }) };
+  if (session === undefined) return { authenticated: false, ...always };
   const tokens = tokensOf(session);
   const idleEnd = idleExpiresAt(session, sessions.lifetimes);
   const until = (instant: number) => Math.max(0, Math.floor(instant - session.now));
@@ -60,7 +65,7 @@ function describeSession(
       refreshable: tokens.refreshToken !== undefined,
       scope: tokens.scope,
     },
-    loginUrl: loginPath,
+    ...always,
     logoutUrl: `${frontend.basePath}/bff/logout?sid=${logoutSid(session)}`,
   };
 }

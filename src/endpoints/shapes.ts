@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { FrameMessage } from '../login/pages.ts';
+import { silentOutcomes } from '../login/silent.ts';
 
 // What the endpoints answer: the route schemas and docs/endpoints.md are made from these.
 
@@ -13,8 +15,13 @@ const seconds = (description: string) =>
     .int()
     .meta({ description: `${description} Seconds on the server’s clock.` });
 
+const silentLogin = z.enum(silentOutcomes).optional().meta({
+  description:
+    'How a silent login ended that logged nobody in, for a minute. While it stands here, begin no other by yourself.',
+});
+
 export const anonymousShape = z
-  .object({ authenticated: z.literal(false), loginUrl: z.string() })
+  .object({ authenticated: z.literal(false), loginUrl: z.string(), silentLogin })
   .meta({ description: 'Nobody is logged in.' });
 
 export const authenticatedShape = z
@@ -37,6 +44,7 @@ export const authenticatedShape = z
       scope: z.string().meta({ description: 'Granted scopes.' }),
     }),
     loginUrl: z.string(),
+    silentLogin,
     logoutUrl: z.string().meta({ description: 'A link that logs out; it carries the session’s own `sid` as proof.' }),
   })
   .meta({ description: 'Somebody is logged in.' });
@@ -64,6 +72,18 @@ export const sessionsShape = z
     ),
   })
   .meta({ description: 'The live sessions of this user, oldest first.' });
+
+export const silentLoginShape: z.ZodType<FrameMessage> = z
+  .object({
+    source: z.literal('bff-silent-login'),
+    isLoggedIn: z.boolean().meta({ description: 'Did this login log somebody in?' }),
+    outcome: z.enum(['logged_in', ...silentOutcomes]).meta({
+      description:
+        '`other_user`: of another user than the session, which is kept. `failed`: for whatever other reason.',
+    }),
+    code: z.string().optional().meta({ description: 'The error, where it was one: see docs/errors.md.' }),
+  })
+  .meta({ description: 'What the frame of a silent login says to the page around it.' });
 
 export const endedShape = z
   .object({ ended: z.number().int().meta({ description: 'How many sessions this ended.' }) })
@@ -94,6 +114,7 @@ export const answers: { name: string; title: string; shape: z.ZodType }[] = [
   { name: 'Logout', title: '`POST /bff/logout`', shape: logoutShape },
   { name: 'Sessions', title: '`GET /bff/sessions`', shape: sessionsShape },
   { name: 'Ended', title: '`DELETE /bff/sessions`, `DELETE /bff/sessions/:id`', shape: endedShape },
+  { name: 'SilentLogin', title: 'The message of a silent login’s frame', shape: silentLoginShape },
   { name: 'Problem', title: 'Errors (`application/problem+json`)', shape: problemShape },
 ];
 

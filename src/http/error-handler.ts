@@ -37,6 +37,8 @@ export interface ErrorHandlerOptions {
   loginPath?: string;
   /** Where the login that this request is about begins again; `undefined` for all other requests. */
   findStartAgain?(request: FastifyRequest): StartAgain | undefined;
+  /** Answers where nobody waits for a page: a silent login goes back to where it came from. */
+  answerSilently?(request: FastifyRequest, reply: FastifyReply, problem: Problem): FastifyReply | undefined;
   metrics: Metrics;
 }
 
@@ -47,7 +49,8 @@ export interface StartAgain {
 }
 
 /** Turns whatever was thrown into one of our problems: fixed text, no host, no token, no foreign words (ER2, S9). */
-export function buildErrorHandler({ isSecure, loginPath, findStartAgain, metrics }: ErrorHandlerOptions) {
+export function buildErrorHandler(options: ErrorHandlerOptions) {
+  const { isSecure, loginPath, findStartAgain, answerSilently, metrics } = options;
   return function handleError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const known = toProblem(error);
     const status = known.statusCode ?? 500;
@@ -71,6 +74,8 @@ export function buildErrorHandler({ isSecure, loginPath, findStartAgain, metrics
       reply.header('www-authenticate', `${scheme} realm="cloakroom"${challenge === undefined ? '' : `, ${challenge}`}`);
     const { expires = [], clearCookiesPath } = known;
     if (expires.length > 0) reply.header('set-cookie', expiredCookies(expires, isSecure));
+    const answered = answerSilently?.(request, reply, known);
+    if (answered !== undefined) return answered;
     if (isPage) {
       const startAgain = findStartAgain?.(request);
       const again = startAgain?.url ?? loginUrl ?? '/';

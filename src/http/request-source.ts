@@ -13,6 +13,16 @@ export function isNavigation(headers: IncomingHttpHeaders): boolean {
   return headers['x-requested-with'] === undefined && (headers.accept ?? '').includes('text/html');
 }
 
+/** A frame in a page. It is no navigation, whoever opened it. */
+export function isFrame(headers: IncomingHttpHeaders): boolean {
+  return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'iframe';
+}
+
+/** Did a page of our own origin ask for it? For what is done only where the browser says so. */
+export function isFromOwnPage(headers: IncomingHttpHeaders): boolean {
+  return headers['sec-fetch-site'] === 'same-origin' && !isPrefetch(headers);
+}
+
 /** A browser that loads a page before anyone asked for it. */
 export function isPrefetch(headers: IncomingHttpHeaders): boolean {
   return /prefetch|prerender/.test(`${String(headers['sec-purpose'] ?? '')} ${String(headers.purpose ?? '')}`);

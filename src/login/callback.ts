@@ -10,6 +10,7 @@ import {
   AuthorizationServerUnavailable,
   LoginAnswerInvalid,
   LoginNotStrongEnough,
+  LoginOtherUser,
   LoginRefused,
   LoginResponseInvalid,
   LoginTooManySessions,
@@ -20,8 +21,10 @@ import {
 } from '../problems/errors.ts';
 import { buildIdentity } from '../session/session.ts';
 import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
-import { transactionCookieAttributes } from './login.ts';
+import { subjectOf, transactionCookieAttributes } from './login.ts';
+import { sendFrameMessage, sendReloadInFrame } from './pages.ts';
 import { offerRestart, rememberLogin, restartCookieName } from './restart.ts';
+import { endSilently, isBroughtIntoFrame, isPersonNeeded, silentCookieName } from './silent.ts';
 import {
   type LoginTransaction,
   openTransaction,
@@ -54,6 +57,7 @@ export async function callback(
     return problem(type, details);
   };
 
+  if (isBroughtIntoFrame(context, request)) return sendReloadInFrame(reply, request.url);
   // 1. The response, and the login of this browser that it claims to belong to. No network yet (CB1).
   const parameters = responseParameters(request);
   if (parameters === undefined) throw refuse(LoginResponseInvalid, 'malformed');
@@ -89,6 +93,10 @@ export async function callback(
   if (!isFirst) throw offerRestart(context, request, reply, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
     request.log.info({ frontend: frontend.name, code: response.error }, 'the authorization server refused the login');
+    if (request.silentLogin !== undefined && isPersonNeeded(response.error)) {
+      metrics.logins.inc({ frontend: frontend.name, outcome: 'nobody' });
+      return endSilently(context, request, reply, response.error);
+    }
     // Its own faults, for which there are no status codes in a redirect (RFC 6749 §4.1.2.1). Keycloak says so, too, when
     // its page was open for too long.
     if (response.error === 'temporarily_unavailable' || response.error === 'server_error') {
@@ -107,19 +115,32 @@ export async function callback(
     throw refuse(...problemOf(redeemed.fault));
   }
 
+  // A page that logs in by itself may not make one user another; a person may (W28).
+  const { silent } = transaction;
+  if (silent !== undefined && isOtherUser(redeemed.claims.sub, [silent, subjectOf(request.session.current)])) {
+    if (redeemed.response.refreshToken !== undefined) context.coordinator.revoke(redeemed.response.refreshToken);
+    throw refuse(LoginOtherUser, 'other-user');
+  }
+
   // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
   await startSession(context, request, transaction, redeemed, startedAt).catch((error: unknown) => {
     refuse(StoreUnavailable, 'not-started');
     throw error;
   });
   renamePending(context, request, reply, name);
-  reply.clearCookie(restartCookieName(frontend.cookieName), transactionCookieAttributes(context));
+  for (const marker of [restartCookieName(frontend.cookieName), silentCookieName(frontend.cookieName)])
+    reply.clearCookie(marker, transactionCookieAttributes(context));
   metrics.logins.inc({ frontend: frontend.name, outcome: 'ok' });
   request.log.info(
     { frontend: frontend.name, session: request.session.current?.handle.slice(0, 12), audit: 'login' },
     'logged in',
   );
+  if (request.silentLogin?.isFrame === true) return sendFrameMessage(reply, frontend.origin, { outcome: 'logged_in' });
   return reply.redirect(transaction.returnTo, 303);
+}
+
+function isOtherUser(subject: string, known: { subject?: string }[]): boolean {
+  return known.some((one) => one.subject !== undefined && one.subject !== subject);
 }
 
 /** What an authorization server says to a request that is wrong, or not allowed to this client: it always will be. */
@@ -217,8 +238,8 @@ async function makeRoom({ config, sessions, server }: FrontendContext, subject: 
  */
 function renamePending(context: FrontendContext, request: FastifyRequest, reply: FastifyReply, finished: string): void {
   const { frontend, keys, server, nowMs } = context;
-  const handle = request.session.current?.handle;
-  if (handle === undefined) return;
+  const { current } = request.session;
+  if (current === undefined) return;
   const { live, dead } = sortTransactions(
     request.cookies,
     transactionCookiePrefix(frontend.cookieName),
@@ -230,7 +251,11 @@ function renamePending(context: FrontendContext, request: FastifyRequest, reply:
   for (const name of dead) reply.clearCookie(name, attributes);
   for (const { name, transaction } of live) {
     if (name === finished) continue;
-    const value = sealTransaction(keys.transaction, name, { ...transaction, replaces: [handle] });
+    const value = sealTransaction(keys.transaction, name, {
+      ...transaction,
+      replaces: [current.handle],
+      ...(transaction.silent === undefined ? {} : { silent: { ...transaction.silent, ...subjectOf(current) } }),
+    });
     reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
   }
 }

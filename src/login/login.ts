@@ -12,7 +12,9 @@ import {
   LoginStepUpInvalid,
   problem,
 } from '../problems/errors.ts';
+import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
+import { beginSilently, isSilentFrame } from './silent.ts';
 import { bringAgain, comesFromElsewhere, readInitiation, readParameters } from './third-party.ts';
 import {
   evictFor,
@@ -30,12 +32,13 @@ import {
 export async function login(context: FrontendContext, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const { frontend, keys, server, metrics, nowMs } = context;
   const count = (outcome: string) => metrics.loginStarts.inc({ frontend: frontend.name, outcome });
-  if (!isNavigation(request.headers)) {
+  const query = readParameters(request);
+  const isFrame = isSilentFrame(context, request, query);
+  if (!isFrame && !isNavigation(request.headers)) {
     count('not-navigation');
     throw problem(LoginNotNavigation);
   }
-  const query = readParameters(request);
-  const initiation = readInitiation(context, query);
+  const initiation = isFrame ? undefined : readInitiation(context, query);
   if (initiation !== undefined && comesFromElsewhere(request, query)) {
     count('third-party');
     return bringAgain(context, reply, initiation);
@@ -53,8 +56,9 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   const isStepUp = query.step_up !== undefined && initiation === undefined;
   const stepUp = isStepUp ? openStepUp(context, query.step_up) : undefined;
   // What Core §4 has passed on in any case is all that another site may choose.
-  const allowed = initiation === undefined ? frontend.authorizationServer.loginParameters : { login_hint: ['*'] };
-  const chosen = allowedParameters(query, allowed);
+  const chosen = allowedParameters(query, initiation === undefined ? allowedHere(context) : { login_hint: ['*'] });
+  const isSilent = { ...server.config.extraParameters, ...chosen }.prompt === 'none';
+  if (isSilent) beginSilently(context, request, { returnTo, isFrame });
   if (stepUp !== undefined) {
     // Nothing to choose with a step-up: it might not accept what the browser asks for.
     delete chosen.acr_values;
@@ -85,6 +89,7 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
     client: server.config.clientId,
     returnTo,
     ...(isStepUp ? { isStepUp } : {}),
+    ...(isSilent ? { silent: { ...(isFrame ? { isFrame } : {}), ...subjectOf(request.session.current) } } : {}),
     ...(initiation === undefined ? {} : { isForeign: true }),
     createdAt: nowMs(),
     replaces: ticket.kind === 'valid' ? [hashId(ticket.sessionId)] : [],
@@ -112,6 +117,18 @@ export function transactionCookieAttributes({ frontend }: FrontendContext) {
     secure: frontend.isSecure || isPost,
     sameSite: isPost ? ('none' as const) : ('lax' as const),
   };
+}
+
+/** Whose session no silent login replaces by another user's. */
+export function subjectOf(session: Session | undefined): { subject?: string } {
+  return session === undefined ? {} : { subject: session.identity.subject };
+}
+
+function allowedHere({ frontend }: FrontendContext): Record<string, string[]> {
+  const { loginParameters, silentLoginFrame } = frontend.authorizationServer;
+  return silentLoginFrame
+    ? { ...loginParameters, prompt: [...(loginParameters.prompt ?? []), 'none'] }
+    : loginParameters;
 }
 
 const longestParameter = 256;

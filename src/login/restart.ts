@@ -3,6 +3,7 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { buildStepUpUrl, openStepUp } from '../frontend/step-up-link.ts';
 import { cookieValues } from '../http/cookies.ts';
 import type { StartAgain } from '../http/error-handler.ts';
+import { isFrame } from '../http/request-source.ts';
 import { acceptTarget } from '../http/return-to.ts';
 import type { Problem } from '../problems/errors.ts';
 import { transactionCookieAttributes } from './login.ts';
@@ -24,14 +25,16 @@ declare module 'fastify' {
   }
 }
 
-/** From here on every error of this request leads back to where its login was for (W27). */
+/** From here on every error of this request leads back to where its login was for (W27), silently if that was silent. */
 export function rememberLogin(
   context: FrontendContext,
   request: FastifyRequest,
-  { returnTo, isStepUp, request: asked }: LoginTransaction,
+  { returnTo, isStepUp, silent, request: asked }: LoginTransaction,
 ): void {
   const login = isStepUp === true ? `${buildStepUpUrl(context, asked)}&` : `${context.loginPath}?`;
   request.startAgain = { url: `${login}return_to=${encodeURIComponent(returnTo)}` };
+  if (silent !== undefined)
+    request.silentLogin = { returnTo, isFrame: silent.isFrame === true && isFrame(request.headers) };
 }
 
 /** Where "start again" leads on the page of a login that failed, also of one that did not even begin. */
@@ -55,7 +58,8 @@ export function offerRestart(
   error: Problem,
 ): Problem {
   const name = restartCookieName(context.frontend.cookieName);
-  if (request.startAgain !== undefined && cookieValues(request.headers.cookie, name).length === 0) {
+  if (request.silentLogin !== undefined || request.startAgain === undefined) return error;
+  if (cookieValues(request.headers.cookie, name).length === 0) {
     reply.setCookie(name, '1', { ...transactionCookieAttributes(context), maxAge: restartGuardSeconds });
     request.startAgain.isByItself = true;
   }

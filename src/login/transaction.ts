@@ -2,6 +2,7 @@ import { hashId, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
 import type { AuthorizationRequest } from '../oidc/authorization.ts';
 import type { Owner } from '../session/record-format.ts';
+import type { SilentLogin } from './silent.ts';
 
 /** One login attempt, sealed in a cookie of the browser that started it: an anonymous visitor costs the store nothing. */
 export interface LoginTransaction {
@@ -12,6 +13,7 @@ export interface LoginTransaction {
   returnTo: string;
   /** Asked for by a step-up, so that the session can say that it was. */
   isStepUp?: true;
+  silent?: SilentLogin;
   /** Another site asked for it. */
   isForeign?: true;
   /** Epoch milliseconds. */

@@ -172,6 +172,16 @@ export const LoginNotStrongEnough = define(
   'The login service did not authenticate you in the way that is needed: start again.',
   403,
 );
+export const LoginOtherUser = define(
+  'BFF_LOGIN_OTHER_USER',
+  'The login service knows another user in this browser than the one who is logged in here: nobody was replaced.',
+  403,
+);
+export const LoginSilentRepeated = define(
+  'BFF_LOGIN_SILENT_REPEATED',
+  'This page tried several times within a minute to log you in by itself, and nobody is logged in at the login service: start again to log in.',
+  429,
+);
 export const LoginTooManySessions = define(
   'BFF_LOGIN_TOO_MANY_SESSIONS',
   'You are logged in in too many places: log out in one of them first.',

@@ -12,6 +12,15 @@ export function ownHeaders(isSecure: boolean): Record<string, string> {
   };
 }
 
+/** What differs for a page that a frame of our own origin shows. `scriptHash`: SHA-256 of its one script, base64. */
+export function framedHeaders(scriptHash?: string): Record<string, string> {
+  const script = scriptHash === undefined ? '' : `script-src 'sha256-${scriptHash}'; `;
+  return {
+    'content-security-policy': `default-src 'none'; ${script}base-uri 'none'; form-action 'none'; frame-ancestors 'self'`,
+    'x-frame-options': 'SAMEORIGIN',
+  };
+}
+
 /** Headers of the SPA's files. Their content policy is the SPA's own affair, within limits that cost it nothing. */
 export function fileHeaders(isSecure: boolean): Record<string, string> {
   return {

@@ -17,7 +17,7 @@ const configure = (data: ConfigData) => {
 let world: World;
 let users = 0;
 beforeAll(async () => {
-  world = await startWorld({ store: 'memory', config: configure });
+  world = await startWorld({ config: configure });
 });
 afterAll(() => world.stop());
 beforeEach(() => world.provider.reset());

@@ -16,7 +16,7 @@ const configure = (data: ConfigData) => {
 };
 let world: World;
 beforeAll(async () => {
-  world = await startWorld({ store: 'memory', config: configure });
+  world = await startWorld({ config: configure });
 });
 afterAll(() => world.stop());
 beforeEach(() => world.provider.reset());

@@ -12,7 +12,8 @@ export interface PendingLogin {
 
 /** The page starts a login and the browser is held before the redirect. */
 export async function startLogin(browser: Browser, returnTo = '/', path = '/bff/login'): Promise<URL> {
-  const page = await browser.navigate(`${path}?return_to=${encodeURIComponent(returnTo)}`, {
+  const query = `${path.includes('?') ? '&' : '?'}return_to=${encodeURIComponent(returnTo)}`;
+  const page = await browser.navigate(path + query, {
     from: browser.origin,
     followRedirects: false,
   });

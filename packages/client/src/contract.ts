@@ -28,6 +28,15 @@ export interface Authenticated {
     scope: string;
   };
   loginUrl: string;
+  /** How a silent login ended that logged nobody in, for a minute. While it stands here, begin no other by yourself. */
+  silentLogin?:
+    | 'login_required'
+    | 'interaction_required'
+    | 'consent_required'
+    | 'account_selection_required'
+    | 'other_user'
+    | 'failed'
+    | undefined;
   /** A link that logs out; it carries the session’s own `sid` as proof. */
   logoutUrl: string;
 }
@@ -36,6 +45,15 @@ export interface Authenticated {
 export interface Anonymous {
   authenticated: false;
   loginUrl: string;
+  /** How a silent login ended that logged nobody in, for a minute. While it stands here, begin no other by yourself. */
+  silentLogin?:
+    | 'login_required'
+    | 'interaction_required'
+    | 'consent_required'
+    | 'account_selection_required'
+    | 'other_user'
+    | 'failed'
+    | undefined;
 }
 
 /** The session has ended. */
@@ -66,6 +84,24 @@ export interface Sessions {
 export interface Ended {
   /** How many sessions this ended. */
   ended: number;
+}
+
+/** What the frame of a silent login says to the page around it. */
+export interface SilentLogin {
+  source: 'bff-silent-login';
+  /** Did this login log somebody in? */
+  isLoggedIn: boolean;
+  /** `other_user`: of another user than the session, which is kept. `failed`: for whatever other reason. */
+  outcome:
+    | 'logged_in'
+    | 'login_required'
+    | 'interaction_required'
+    | 'consent_required'
+    | 'account_selection_required'
+    | 'other_user'
+    | 'failed';
+  /** The error, where it was one: see docs/errors.md. */
+  code?: string | undefined;
 }
 
 /** An error of Cloakroom itself (RFC 9457). */
@@ -166,6 +202,10 @@ export const problemStatuses = {
   BFF_LOGIN_REFUSED: 403,
   /** The login service did not authenticate you in the way that is needed: start again. */
   BFF_LOGIN_NOT_STRONG_ENOUGH: 403,
+  /** The login service knows another user in this browser than the one who is logged in here: nobody was replaced. */
+  BFF_LOGIN_OTHER_USER: 403,
+  /** This page tried several times within a minute to log you in by itself, and nobody is logged in at the login service: start again to log in. */
+  BFF_LOGIN_SILENT_REPEATED: 429,
   /** You are logged in in too many places: log out in one of them first. */
   BFF_LOGIN_TOO_MANY_SESSIONS: 403,
   /** The login service gave an answer that can’t be trusted: nobody was logged in. */

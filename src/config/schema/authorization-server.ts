@@ -59,6 +59,10 @@ export const authorizationServer = z.strictObject({
     description:
       'Parameters that `GET /bff/login` passes on from its query, each with the values allowed. All others are ignored.',
   }),
+  silentLoginFrame: z.boolean().prefault(false).meta({
+    description:
+      'Let pages of this site log in silently in a hidden frame: `/bff/login?prompt=none`, which is allowed then. Answers by `postMessage`.',
+  }),
   thirdPartyInitiatedLogin: z.boolean().prefault(false).meta({
     description:
       'Let other sites begin a login (OpenID Connect Core §4): register `/bff/login` as `initiate_login_uri`. They choose a path of this site to land on and a `login_hint`, nothing else.',

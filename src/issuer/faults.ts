@@ -4,7 +4,8 @@ import { CallFailedError } from './call.ts';
 
 /** What the server said when it did not do as asked, for operators: nothing in it decides anything. */
 export interface Said {
-  status: number;
+  /** None in a redirect. */
+  status?: number;
   /** The `error` code (RFC 6749 §5.2) as it came, if it is one that could be a code. */
   error?: string;
   /** Its `error_description`, without what may be a secret. */
@@ -70,7 +71,7 @@ export function sortFault(thrown: unknown): Fault {
     return { kind: 'unavailable', reason, wasSent, ...(isTimeout ? { isTimeout } : {}) };
   }
   if (error instanceof oidc.ResponseBodyError) {
-    const said = saidIn(error.status, error.error, error.error_description);
+    const said = { status: error.status, ...saidIn(error.error, error.error_description) };
     if (isLater(error.status) || ['temporarily_unavailable', 'server_error', 'slow_down'].includes(error.error))
       return later(error.response, said);
     if (loginCodes.includes(error.error)) return { kind: 'rejected', said };
@@ -168,7 +169,7 @@ function isLater(status: number): boolean {
   return [408, 425, 429].includes(status) || status >= 500;
 }
 
-function later(response: Response, said: Said): Fault {
+function later(response: Response, said: Said & { status: number }): Fault {
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
   return {
     kind: 'unavailable',
@@ -192,14 +193,13 @@ function knownCode(code: string): string {
 const longestDescription = 200;
 
 /** A server may give back whatever it was sent, the code and our secret too (T39): only what reads like words is kept. */
-function saidIn(status: number, error: string, description: string | undefined): Said {
+export function saidIn(error: string, description: string | null | undefined): Said {
   const text = (description ?? '')
     .slice(0, 4 * longestDescription)
     .replace(/[^\x20-\x7e]+/g, ' ')
     .replace(/\S{12,}/g, (word) => (word.split(/[^A-Za-z0-9]+/).every(isPlain) ? word : '(not shown)'))
     .slice(0, longestDescription);
   return {
-    status,
     ...(/^[a-z][a-z_]{1,63}$/.test(error) ? { error } : {}),
     ...(text.trim() === '' ? {} : { description: text }),
   };

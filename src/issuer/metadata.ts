@@ -1,7 +1,7 @@
 import * as oidc from 'openid-client';
 import { isLoopbackHost } from '../config/schema/values.ts';
 import { difference, reasonOfClientError, sortFault, UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
-import { findMistake } from './mistakes.ts';
+import { tellFault } from './mistakes.ts';
 
 /** Metadata is read again after this long, in the background; the last good one serves meanwhile. Milliseconds. */
 const metadataAgeMs = 60 * 60_000;
@@ -57,12 +57,8 @@ export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataO
       const pauseMs = Math.min((lastFailure?.pauseMs ?? firstPauseMs / 2) * 2, longestPauseMs);
       lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
       onStatus?.(good !== undefined);
-      const fault = sortFault(error);
-      const { mistake, cure } = findMistake(fault) ?? {};
-      log.warn(
-        { issuer, reason: reasonOf(error), fault, mistake, keepsLastGood: good !== undefined },
-        `authorization server metadata is not usable${cure === undefined ? '' : `: ${cure}`}`,
-      );
+      const [facts, message] = tellFault(sortFault(error), 'authorization server metadata is not usable');
+      log.warn({ issuer, reason: reasonOf(error), ...facts, keepsLastGood: good !== undefined }, message);
       // Recovers by itself, also when nobody asks: the next person finds a login that works.
       if (!isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
       throw error;

@@ -20,10 +20,16 @@ const cures: Record<Mistake, string> = {
     'there is no metadata where issuer leads to: correct the name of the realm or tenant in issuer, or set metadataUrl',
 };
 
-/** What a fault tells of, for operators. Nothing is decided by it: a server's words are only read for a hint. */
-export function findMistake(fault: Fault): { mistake: Mistake; cure: string } | undefined {
+/**
+ * A fault for the log: what it tells of, and a message with the cure. Nothing is decided by it: a server's words are only
+ * read for a hint.
+ */
+export function tellFault(
+  fault: Fault,
+  message: string,
+): [facts: { fault: Fault; mistake?: Mistake }, message: string] {
   const mistake = mistakeOf(fault);
-  return mistake === undefined ? undefined : { mistake, cure: cures[mistake] };
+  return mistake === undefined ? [{ fault }, message] : [{ fault, mistake }, `${message}: ${cures[mistake]}`];
 }
 
 function mistakeOf(fault: Fault): Mistake | undefined {

@@ -3,6 +3,7 @@ import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { stepUpId } from '../frontend/step-up-link.ts';
 import type { Fault } from '../issuer/faults.ts';
+import { tellFault } from '../issuer/mistakes.ts';
 import { acceptAuthorizationResponse, redeemCode } from '../oidc/authorization.ts';
 import type { IdTokenClaims } from '../oidc/id-token.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
@@ -92,27 +93,40 @@ export async function callback(
   forget();
   if (!isFirst) throw offerRestart(context, request, reply, refuse(LoginTransactionMissing, 'replayed'));
   if (response.kind === 'refused') {
-    request.log.info({ frontend: frontend.name, code: response.error }, 'the authorization server refused the login');
-    if (request.silentLogin !== undefined && isPersonNeeded(response.error)) {
+    const { error, said } = response;
+    const isPermanent = isAboutUs.test(error);
+    const refusal: Fault = isPermanent ? { kind: 'misconfigured', code: error, said } : { kind: 'rejected', said };
+    const [facts, message] = tellFault(refusal, 'the authorization server refused the login');
+    request.log[isPermanent ? 'warn' : 'info']({ frontend: frontend.name, code: error, ...facts }, message);
+    if (request.silentLogin !== undefined && isPersonNeeded(error)) {
       metrics.logins.inc({ frontend: frontend.name, outcome: 'nobody' });
-      return endSilently(context, request, reply, response.error);
+      return endSilently(context, request, reply, error);
     }
     // Its own faults, for which there are no status codes in a redirect (RFC 6749 §4.1.2.1). Keycloak says so, too, when
     // its page was open for too long.
-    if (response.error === 'temporarily_unavailable' || response.error === 'server_error') {
+    if (error === 'temporarily_unavailable' || error === 'server_error') {
       const unavailable = refuse(AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: 5 });
       throw offerRestart(context, request, reply, unavailable);
     }
-    throw refuse(LoginRefused, 'refused', { isPermanent: isAboutUs.test(response.error) });
+    throw refuse(LoginRefused, 'refused', { isPermanent });
   }
 
   // 4. Redeem the code and verify everything that comes.
   const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
   if (redeemed.kind !== 'redeemed' && redeemed.unused !== undefined) context.coordinator.revoke(redeemed.unused);
-  if (redeemed.kind === 'not-strong-enough') throw refuse(LoginNotStrongEnough, 'not-strong-enough');
+  if (redeemed.kind === 'not-strong-enough') {
+    const { acrValues, maxAge } = transaction.request;
+    const facts = { frontend: frontend.name, asked: { acrValues, maxAge }, received: redeemed.received };
+    request.log.warn(
+      facts,
+      'the user did not authenticate as asked: the authorization server must know these acr values',
+    );
+    throw refuse(LoginNotStrongEnough, 'not-strong-enough');
+  }
   if (redeemed.kind === 'failed') {
-    request.log.warn({ frontend: frontend.name, fault: redeemed.fault }, 'the code could not be redeemed');
-    throw refuse(...problemOf(redeemed.fault));
+    const [facts, message] = tellFault(redeemed.fault, 'the code could not be redeemed');
+    request.log.warn({ frontend: frontend.name, ...facts }, message);
+    throw refuse(...problemOf(redeemed.fault, facts.mistake !== undefined));
   }
 
   // A page that logs in by itself may not make one user another; a person may (W28).
@@ -156,16 +170,19 @@ function responseParameters(request: FastifyRequest): URLSearchParams | undefine
   return parameters.size > mostParameters ? undefined : parameters;
 }
 
-function problemOf(fault: Fault): [ProblemType, string, { retryAfterSeconds?: number }?] {
+function problemOf(
+  fault: Fault,
+  isMistake: boolean,
+): [ProblemType, string, { retryAfterSeconds?: number; isPermanent?: boolean }?] {
   switch (fault.kind) {
     case 'rejected': // somebody else's code, or one that is used up (T14)
-      return [LoginResponseInvalid, 'code-rejected'];
+      return [LoginResponseInvalid, 'code-rejected', { isPermanent: isMistake }];
     case 'unavailable':
       return [AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: fault.retryAfterSeconds ?? 5 }];
     case 'misconfigured':
-      return [LoginAnswerInvalid, 'misconfigured'];
+      return [LoginAnswerInvalid, 'misconfigured', { isPermanent: true }];
     case 'untrusted':
-      return [LoginAnswerInvalid, 'untrusted'];
+      return [LoginAnswerInvalid, 'untrusted', { isPermanent: true }];
   }
 }
 

@@ -4,9 +4,11 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { openStepUp } from '../frontend/step-up-link.ts';
 import { isNavigation, isOwnStart } from '../http/request-source.ts';
 import { acceptReturnTo } from '../http/return-to.ts';
+import { tellFault } from '../issuer/mistakes.ts';
 import { loginStrength, startAuthorization } from '../oidc/authorization.ts';
 import {
   AuthorizationServerUnavailable,
+  LoginAnswerInvalid,
   LoginCrossSite,
   LoginNotNavigation,
   LoginStepUpInvalid,
@@ -73,11 +75,11 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   const started = await startAuthorization(server, context.redirectUri, chosen, frontend.loginResources, strength);
   if (started.kind === 'unavailable') {
     count('unavailable');
-    request.log.warn({ frontend: frontend.name, fault: started.fault }, 'login could not start');
-    throw problem(AuthorizationServerUnavailable, {
-      retryAfterSeconds: 5,
-      isPermanent: started.fault.kind !== 'unavailable',
-    });
+    const [facts, message] = tellFault(started.fault, 'login could not start');
+    request.log.warn({ frontend: frontend.name, ...facts }, message);
+    throw started.fault.kind === 'unavailable'
+      ? problem(AuthorizationServerUnavailable, { retryAfterSeconds: 5 })
+      : problem(LoginAnswerInvalid, { isPermanent: true });
   }
 
   const ticket = readTicket(request.headers.cookie, frontend.cookieName, context.signer);

@@ -1,6 +1,6 @@
 import * as oidc from 'openid-client';
 import type { Secret } from '../crypto/secret.ts';
-import { type Fault, sortFault, UntrustedAnswerError } from '../issuer/faults.ts';
+import { type Fault, type Said, saidIn, sortFault, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
 import { type Authentication, isStrongEnough, mergeStrengths, type Strength } from './strength.ts';
@@ -94,7 +94,7 @@ export function loginStrength(
 export type AuthorizationResponse =
   | { kind: 'code'; parameters: URLSearchParams }
   /** The server says no, in an answer that belongs to this login. */
-  | { kind: 'refused'; error: string }
+  | { kind: 'refused'; error: string; said: Said }
   | { kind: 'invalid'; reason: string };
 
 /** Parameters that no code-flow answer has; with them it is another flow's, or forged (CB4, T20). */
@@ -114,7 +114,10 @@ export function acceptAuthorizationResponse(
   // Exact comparison, for error answers too (RFC 9207 §2.4).
   if (iss === null ? request.expectsIss : iss !== request.issuer) return { kind: 'invalid', reason: 'iss' };
   const error = parameters.get('error');
-  if (error !== null) return { kind: 'refused', error: /^[a-z_]{1,64}$/.test(error) ? error : 'other' };
+  if (error !== null) {
+    const said = saidIn(error, parameters.get('error_description'));
+    return { kind: 'refused', error: said.error ?? 'other', said };
+  }
   const code = parameters.get('code');
   if (code === null || !/^[\x21-\x7e]{1,4096}$/.test(code)) return { kind: 'invalid', reason: 'code' };
   return { kind: 'code', parameters };
@@ -124,7 +127,7 @@ export function acceptAuthorizationResponse(
 export type Redeemed =
   | { kind: 'redeemed'; response: TokenResponse; claims: IdTokenClaims }
   /** Authenticated, but not as strongly or recently as asked (CB7). */
-  | { kind: 'not-strong-enough'; unused?: Secret }
+  | { kind: 'not-strong-enough'; received: Authentication; unused?: Secret }
   | { kind: 'failed'; fault: Fault; unused?: Secret };
 
 /** Redeems the code and verifies everything; no token leaves here before all checks passed (CB8). */
@@ -154,12 +157,13 @@ export async function redeemCode(
     const claims = await verifyIdToken(server, response);
     if (claims === undefined) throw new UntrustedAnswerError('no ID token');
     // What was asked for must be in the ID token, whatever the server thought of the request (T40).
-    return isStrongEnough(request, authenticationIn(claims), {
+    const received = authenticationIn(claims);
+    return isStrongEnough(request, received, {
       now: server.nowMs() / 1000,
       tolerance: server.config.clockTolerance / 1000,
     })
       ? { kind: 'redeemed', response, claims }
-      : { kind: 'not-strong-enough', ...unused() };
+      : { kind: 'not-strong-enough', received, ...unused() };
   } catch (error) {
     return { kind: 'failed', fault: sortFault(error), ...unused() };
   }

@@ -6,7 +6,7 @@ import type { KeyAndCertificate } from './certificates.ts';
 import { type AccessTokenOptions, makeAccessToken } from './evil-provider/access-token.ts';
 import { type Endpoint, jwks, PATHS, type RecordedRequest, serve } from './evil-provider/endpoints.ts';
 import type { Faults, JwtFault } from './evil-provider/faults.ts';
-import { type Jwk, signJwt, toJwk } from './evil-provider/jwt.ts';
+import { type Jwk, type Rotation, signJwt, toJwk } from './evil-provider/jwt.ts';
 import {
   createProviderState,
   DEFAULT_SETTINGS,
@@ -65,8 +65,8 @@ export interface EvilProvider {
   mostAtOnce(): number;
   /** From now on this user answers the login page; `null`: nobody is logged in (prompt=none fails). Default: alice. */
   nextLogin(login: Login | null): void;
-  /** Signs with a new key; the old one leaves the JWKS unless `keepOld`. */
-  rotateKeys(options?: { keepOld?: boolean }): void;
+  /** Signs with a new key; the old one leaves the JWKS unless `keepOld`. `sameKid`: under the name of the old one. */
+  rotateKeys(options?: Rotation): void;
   jwks(): { keys: Jwk[] };
   /** The forger's public key, for `jwk` headers; `${issuer}/forged-jwks` serves it too. */
   forgedJwk(): Jwk;

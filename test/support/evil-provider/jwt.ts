@@ -13,13 +13,18 @@ export type Jwk = Record<string, unknown>;
 export interface KeyRing {
   /** The key that signs now. */
   current(): KeyPair;
-  /** Signs with a new key from now on; the old one leaves the JWKS unless `keepOld`. */
-  rotate(options?: { keepOld?: boolean }): void;
+  /** Signs with a new key from now on; the old one leaves the JWKS unless `keepOld`. `sameKid`: under its name. */
+  rotate(options?: Rotation): void;
   /** The public keys, the current one last. The elliptic one is there once `ES256` was asked for. */
   publicKeys(withElliptic: boolean): Jwk[];
   elliptic(): KeyPair;
   /** A key that is in no JWKS. */
   forger(): KeyPair;
+}
+
+export interface Rotation {
+  keepOld?: boolean;
+  sameKid?: boolean;
 }
 
 export function createKeyRing(): KeyRing {
@@ -30,9 +35,11 @@ export function createKeyRing(): KeyRing {
   const newPair = (): KeyPair => ({ kid: `key-${++count}`, ...generateKeyPairSync('rsa', { modulusLength: 2048 }) });
   const ring: KeyRing = {
     current: () => pairs.at(-1) as KeyPair,
-    rotate({ keepOld = false } = {}) {
+    rotate({ keepOld = false, sameKid = false } = {}) {
+      const pair = newPair();
+      if (sameKid) pair.kid = ring.current().kid;
       if (!keepOld) pairs.length = 0;
-      pairs.push(newPair());
+      pairs.push(pair);
     },
     publicKeys(withElliptic) {
       const all = withElliptic ? [ring.elliptic(), ...pairs] : pairs;

@@ -90,6 +90,8 @@ export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPee
       if (error instanceof TooManyFailuresError)
         return { kind: 'limited', issuer: config.name, retryAfterSeconds: error.retryAfterSeconds };
       const isUnknownKey = error instanceof KeysUnavailableError && error.isUnknownKey;
+      // A bad signature counts even while nobody can say whether it is the key that changed: it costs the same.
+      if (error instanceof Error && error.cause instanceof errors.JWSSignatureVerificationFailed) failures.note(client);
       if (error instanceof errors.JOSEError || isUnknownKey) {
         failures.note(client);
         return refusal(isUnknownKey ? 'unknown key' : (error as errors.JOSEError).code);

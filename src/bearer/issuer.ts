@@ -1,4 +1,4 @@
-import { type JWTHeaderParameters, jwtVerify } from 'jose';
+import type { JWTHeaderParameters } from 'jose';
 import * as oidc from 'openid-client';
 import type { BearerIssuer } from '../config/config.ts';
 import { createCaller } from '../issuer/call.ts';
@@ -137,10 +137,11 @@ export async function verifySignature(
   config: BearerIssuer,
   nowMs: number,
 ): Promise<Claims> {
-  const { payload } = await jwtVerify(token, keys.getKey, {
+  const rules = {
     algorithms: config.algorithms,
     clockTolerance: config.clockTolerance / 1000,
     currentDate: new Date(nowMs),
-  });
+  };
+  const { payload } = await keys.verify(token, rules, 'stranger');
   return payload;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { errors, type JWTPayload } from 'jose';
 import { CallFailedError } from '../issuer/call.ts';
 import { KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
@@ -29,14 +29,16 @@ export async function verifyIdToken(
   const { config } = server;
   const tolerance = config.clockTolerance / 1000;
   const now = server.nowMs() / 1000;
-  const { payload, protectedHeader } = await jwtVerify(response.idToken.reveal(), server.keys.getKey, {
+  const rules = {
     issuer: config.issuer,
     audience: config.clientId,
     algorithms: config.idTokenSigningAlgorithms,
     requiredClaims: ['sub', 'iat', 'exp'],
     clockTolerance: tolerance,
     currentDate: new Date(server.nowMs()),
-  }).catch((error: unknown) => {
+  };
+  const verified = server.keys.verify(response.idToken.reveal(), rules, 'server');
+  const { payload, protectedHeader } = await verified.catch((error: unknown) => {
     if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
     if (isAboutTime(error)) throw new UntimelyIdTokenError('exp or nbf');
     throw new UntrustedAnswerError(error instanceof errors.JOSEError ? `ID token: ${error.code}` : 'ID token', error);

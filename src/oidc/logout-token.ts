@@ -1,4 +1,4 @@
-import { errors, type JWTPayload, jwtVerify } from 'jose';
+import { errors, type JWTPayload } from 'jose';
 import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 
@@ -33,14 +33,15 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
   const tolerance = config.clockTolerance / 1000;
   if (jwt.length > longestToken) return { kind: 'invalid', reason: 'too long' };
   try {
-    const { payload, protectedHeader } = await jwtVerify(jwt, server.keys.getKey, {
+    const rules = {
       issuer: config.issuer,
       audience: config.clientId,
       algorithms: config.idTokenSigningAlgorithms,
       requiredClaims: ['iat', 'exp', 'jti', 'events'],
       clockTolerance: tolerance,
       currentDate: new Date(server.nowMs()),
-    });
+    };
+    const { payload, protectedHeader } = await server.keys.verify(jwt, rules, 'stranger');
     const reason = faultOf(
       payload,
       protectedHeader.typ,

@@ -5,9 +5,6 @@ import { KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts'
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { TokenResponse } from './token-response.ts';
 
-/** An ID token older than this was not made for the answer it came in. Seconds. */
-const oldestIssue = 600;
-
 /** Deeper claims are no claims; they overflow the stack of whoever writes them as JSON again (T38). */
 const deepestClaim = 32;
 
@@ -40,7 +37,8 @@ export async function verifyIdToken(
   const verified = server.keys.verify(response.idToken.reveal(), rules, 'server');
   const { payload, protectedHeader } = await verified.catch((error: unknown) => {
     if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
-    if (isAboutTime(error)) throw new UntimelyIdTokenError('exp or nbf');
+    if (error instanceof errors.JWTExpired) throw untimely('exp', now - Number(error.payload.exp), tolerance);
+    if (isNotYet(error)) throw untimely('nbf', now - Number(error.payload.nbf), tolerance);
     throw new UntrustedAnswerError(error instanceof errors.JOSEError ? `ID token: ${error.code}` : 'ID token', error);
   });
 
@@ -53,15 +51,21 @@ export async function verifyIdToken(
   checkAudience(payload, config.clientId, config.trustedAudiences);
   checkAccessTokenHash(payload.at_hash, protectedHeader.alg, response.accessToken.reveal());
   // Last, so that nothing else is wrong with an untimely one.
-  if (iat > now + tolerance || iat < now - oldestIssue - tolerance) throw new UntimelyIdTokenError('iat');
+  // An older one was not made for the answer that it came in.
+  const maxAge = config.idTokenMaxAge / 1000;
+  if (iat > now + tolerance) throw untimely('iat', now - iat, tolerance);
+  if (iat < now - maxAge - tolerance) throw untimely('iat', now - iat, maxAge + tolerance, 'idTokenMaxAge and ');
   return { ...payload, sub, iat };
 }
 
 /** The ID token is signed by the issuer but not for now: it is an old one, or one of the two clocks is wrong. */
-export class UntimelyIdTokenError extends UntrustedAnswerError {
-  constructor(claim: string) {
-    super(`ID token: ${claim} is outside the window`);
-  }
+export class UntimelyIdTokenError extends UntrustedAnswerError {}
+
+/** `ago`: how long ago the instant is that the claim names; `allowed`: how far it may be away, by which settings. Seconds. */
+function untimely(claim: string, ago: number, allowed: number, settings = ''): UntimelyIdTokenError {
+  const where = `${Math.ceil(Math.abs(ago))} s ${ago < 0 ? 'ahead' : 'ago'}`;
+  const excess = Math.max(1, Math.ceil(Math.abs(ago) - allowed));
+  return new UntimelyIdTokenError(`ID token: ${claim} is ${where}, ${excess} s outside of ${settings}clockTolerance`);
 }
 
 function checkAudience(payload: JWTPayload, clientId: string, trusted: string[]): void {
@@ -75,8 +79,7 @@ function checkAudience(payload: JWTPayload, clientId: string, trusted: string[])
   }
 }
 
-function isAboutTime(error: unknown): boolean {
-  if (error instanceof errors.JWTExpired) return true;
+function isNotYet(error: unknown): error is errors.JWTClaimValidationFailed {
   return error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf' && error.reason === 'check_failed';
 }
 

@@ -127,6 +127,18 @@ describe('a refresh whose ID token can’t be judged now', () => {
     await expectKeptWithoutClaims();
   });
 
+  it.each([
+    ['15 min old', { iat: -900 }, /iat is 900 s ago, 290 s outside/],
+    ['over', { exp: -60 }, /exp is 60 s ago, 50 s outside/],
+    ['to come', { nbf: 60 }, /nbf is 60 s ahead, 50 s outside/],
+  ])('W39 because it is %s keeps everybody logged in, and the log says by how much', async (_what, times, reason) => {
+    world = await startTimedWorld({ config: impatient });
+    const now = world.clock.now() / 1000;
+    staleClaims = Object.fromEntries(Object.entries(times).map(([name, seconds]) => [name, now + seconds]));
+    await expectKeptWithoutClaims();
+    expect(world.log.text()).toMatch(reason);
+  });
+
   it('T115 is still not taken when it names another user', async () => {
     world = await startTimedWorld({ config: impatient });
     world.allowErrors();

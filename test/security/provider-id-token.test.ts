@@ -142,6 +142,43 @@ describe('an ID token', () => {
     await expectAllRefused([['exp past the edge', claims({ exp: later - tolerance })]]);
   });
 
+  const reasons = () =>
+    world.log.lines.filter(({ msg }) => msg === 'the code could not be redeemed').map(({ fault }) => fault);
+
+  it('W39 is refused with a word that says by how much its time is outside of which setting', async () => {
+    await start();
+    const now = nowSeconds();
+    await expectAllRefused([
+      ['iat', claims({ iat: now - 900 })],
+      ['iat to come', claims({ iat: now + 60 })],
+      ['nbf', claims({ nbf: now + 75 })],
+      ['nbf, with an exp that is over too', claims({ nbf: now + 75, exp: now - 75 })],
+      ['exp', claims({ exp: now - 50 })],
+    ]);
+    expect(reasons()).toMatchObject([
+      { reason: 'ID token: iat is 900 s ago, 290 s outside of idTokenMaxAge and clockTolerance' },
+      { reason: 'ID token: iat is 60 s ahead, 50 s outside of clockTolerance' },
+      { reason: 'ID token: nbf is 75 s ahead, 65 s outside of clockTolerance' },
+      { reason: 'ID token: nbf is 75 s ahead, 65 s outside of clockTolerance' },
+      { reason: 'ID token: exp is 50 s ago, 40 s outside of clockTolerance' },
+    ]);
+  });
+
+  it('W39 may be as old as idTokenMaxAge says, for a server that keeps its ID tokens for a while', async () => {
+    await start(({ authorizationServer }) => {
+      authorizationServer.idTokenMaxAge = '30m';
+    });
+    const now = nowSeconds();
+    await expectAllAccepted([
+      ['15 min', claims({ iat: now - 900 })],
+      ['the edge', claims({ iat: now - 1810 })],
+    ]);
+    await expectAllRefused([['past the edge', claims({ iat: now - 1811 })]]);
+    expect(reasons()).toMatchObject([
+      { reason: 'ID token: iat is 1811 s ago, 1 s outside of idTokenMaxAge and clockTolerance' },
+    ]);
+  });
+
   it('T28 is refused when its times are absurd', async () => {
     await start();
     const now = nowSeconds();

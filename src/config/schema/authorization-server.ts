@@ -91,6 +91,11 @@ export const authorizationServer = z.strictObject({
     .min(1)
     .prefault(['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'])
     .meta({ description: 'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are.' }),
+  idTokenMaxAge: duration(
+    'How long ago an ID token may have been made (`iat`) when it comes. More is for servers that hand out the same one for a while; how long ago the user authenticated is `maxAge`.',
+    1000,
+    oneYear,
+  ).prefault('10m'),
   trustedAudiences: z
     .array(z.string())
     .prefault([])

@@ -2,7 +2,7 @@ import { decodeJwt, decodeProtectedHeader, errors, type JWTHeaderParameters } fr
 import type { BearerIssuer } from '../config/config.ts';
 import { hashId } from '../crypto/keys.ts';
 import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
-import { type BearerIdentity, buildBearerIdentity, type Claims, claimFault } from './claims.ts';
+import { type BearerIdentity, buildBearerIdentity, type Claims, claimFault, mergeClaims } from './claims.ts';
 import { createFailures, TooManyFailuresError } from './failures.ts';
 import {
   type BearerPeer,
@@ -52,23 +52,27 @@ export function createBearerVerifier(issuers: BearerIssuer[], options: BearerPee
 
   /** The claims, or what is wrong with the token. */
   async function verified(
-    { config, keys }: BearerPeer,
+    peer: BearerPeer,
     token: string,
     jwt: UnverifiedJwt,
     own: string[],
     client: string,
   ): Promise<Claims | string> {
-    if (keys === undefined) return 'not opaque';
+    const { config } = peer;
+    const isAsked = config.introspection?.for === 'all';
     const now = nowMs();
     // First what needs no key: a token that is over or meant for others makes nobody look for its key.
     const fault = headerFault(jwt, config) ?? claimFault(jwt.claims, config, own, now);
     if (fault !== undefined) return fault;
+    const keys = await peer.keys();
+    if (keys === undefined) return isAsked ? introspected(peer, token, client) : 'not opaque';
     const name = hashId(token);
     const isKnown = goodJwts.get(name, now) !== undefined;
     if (!isKnown) failures.check(client);
     const claims = await verifySignature(token, keys, config, now);
     if (!isKnown) goodJwts.set(name, true, now + longestRemembered);
-    return claims;
+    const answer = isAsked ? await introspected(peer, token, client) : claims;
+    return answer === claims || typeof answer === 'string' ? answer : mergeClaims(claims, answer);
   }
 
   async function judge(token: string, own: string[], client: string): Promise<VerifiedBearer> {

@@ -45,6 +45,19 @@ export function claimFault(
   return Object.hasOwn(claims, 'cnf') ? 'cnf' : undefined;
 }
 
+/**
+ * What a verified JWT and its issuer's answer say together (W43), or what they differ about. The answer is newer, and may
+ * say more than the token; who it is must be the same in both, and the token lives no longer than either says.
+ */
+export function mergeClaims(jwt: Claims, answer: Claims): Claims | string {
+  const different = ['iss', 'sub', 'client_id'].find(
+    (name) => jwt[name] !== undefined && answer[name] !== undefined && jwt[name] !== answer[name],
+  );
+  if (different !== undefined) return different;
+  const { exp } = answer;
+  return { ...jwt, ...answer, exp: typeof exp === 'number' ? Math.min(Number(jwt.exp), exp) : exp };
+}
+
 /** Who the claims name; `claimFault` must have found nothing. */
 export function buildBearerIdentity(claims: Claims, issuer: BearerIssuer): BearerIdentity {
   const { sub, acr, auth_time: authTime, exp } = claims;

@@ -5,7 +5,7 @@ import type { Failures } from './failures.ts';
 import { createFairLine } from './fair-line.ts';
 import { createRemembered, longestRemembered } from './remembered.ts';
 
-/** What the issuer says about an opaque token: its claims, or that it is nothing (RFC 7662 §2.2). */
+/** What the issuer says about a token: its claims, or that it is nothing (RFC 7662 §2.2). */
 export type Introspected = { kind: 'active'; claims: Claims } | { kind: 'inactive' };
 
 /**
@@ -28,7 +28,7 @@ export interface IntrospectionOptions {
 }
 
 /**
- * Asks the issuer about opaque tokens, once at a time for each, a few at a time in all, and keeps its answers for a short
+ * Asks the issuer about tokens, once at a time for each, a few at a time in all, and keeps its answers for a short
  * while. Whoever has no token at all can make up as many as they like: without limits each would be a call (W9).
  */
 export function createIntrospection(
@@ -56,7 +56,7 @@ export function createIntrospection(
       inactive.set(key, { kind: 'inactive' }, askedAt + cacheMs);
       return { kind: 'inactive' };
     }
-    const claims: Claims = { exp: Math.floor(askedAt / 1000) + longestLife, ...answer };
+    const claims: Claims = { exp: Math.floor(askedAt / 1000) + longestLife, ...withoutNulls(answer) };
     const found: Introspected = { kind: 'active', claims };
     const end = typeof claims.exp === 'number' ? claims.exp * 1000 : 0;
     good.set(key, true, Math.min(askedAt + longestRemembered, end));
@@ -78,4 +78,9 @@ export function createIntrospection(
     flights.set(key, flight);
     return flight;
   };
+}
+
+/** Some servers write null for what they have not to say. `active` was judged as it came (W25). */
+function withoutNulls(answer: object): Claims {
+  return Object.fromEntries(Object.entries(answer).filter(([, value]) => value !== null));
 }

@@ -12,9 +12,8 @@ import { createIntrospection, type Introspect } from './introspection.ts';
 /** One issuer of tokens that callers bring. */
 export interface BearerPeer {
   config: BearerIssuer;
-  /** Absent where only opaque tokens are taken. */
-  keys?: KeySet;
-  /** For opaque tokens. */
+  /** None where nothing says where they are: then its JWTs have no signature that could be verified. */
+  keys(): Promise<KeySet | undefined>;
   introspect?: Introspect;
   /** Reads the metadata ahead of the first token. */
   start(): void;
@@ -62,13 +61,16 @@ export function createBearerPeer(
         log,
       });
 
-  const discoveredKeys = async () => {
-    const uri = (await metadata?.get())?.serverMetadata().jwks_uri;
-    if (uri === undefined) throw new UntrustedAnswerError('the metadata has no jwks_uri');
-    return uri;
-  };
-  const hasKeys = jwksUri !== undefined || metadata !== undefined;
-  const getUri = jwksUri === undefined ? discoveredKeys : async () => jwksUri;
+  const findKeys = async () => jwksUri ?? (await metadata?.get())?.serverMetadata().jwks_uri;
+  const keys = createKeySet(
+    caller,
+    async () => {
+      const uri = await findKeys();
+      if (uri === undefined) throw new UntrustedAnswerError('the metadata has no jwks_uri');
+      return uri;
+    },
+    nowMs,
+  );
 
   const described = () => {
     const endpoint = introspection?.endpoint ?? '';
@@ -87,7 +89,7 @@ export function createBearerPeer(
 
   return {
     config,
-    ...(hasKeys ? { keys: createKeySet(caller, getUri, nowMs) } : {}),
+    keys: async () => ((await findKeys()) === undefined ? undefined : keys),
     ...(introspection === undefined
       ? {}
       : {

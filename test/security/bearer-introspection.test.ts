@@ -53,7 +53,6 @@ describe('an opaque token', () => {
     ['for no audience', () => ({ aud: undefined })],
     ['for an audience that is no text', () => ({ aud: { api: true } })],
     ['of another issuer', () => ({ iss: 'https://evil.example' })],
-    ['of an issuer that is null', () => ({ iss: null })],
     ['that is over', () => ({ exp: now() - 11 })],
     ['with an exp that is text', () => ({ exp: String(now() + 300) })],
     ['that is not valid yet', () => ({ nbf: now() + 60 })],
@@ -85,6 +84,23 @@ describe('an opaque token', () => {
       expect((await world.call(world.opaque.issue(claims))).status, JSON.stringify(claims)).toBe(200);
   });
 
+  it('W25 may come with members that are null: each is as if it were not there', async () => {
+    const nulls = { iss: null, nbf: null, iat: null, token_type: null, cnf: null, scope: null, acr: null, exp: null };
+    expect((await world.call(world.opaque.issue(nulls))).status).toBe(200);
+    expect((await world.call(world.opaque.issue({ ...nulls, sub: null }))).status).toBe(200); // the client's own
+    for (const missing of [{ aud: null }, { sub: null, client_id: null }])
+      expect(await world.call(world.opaque.issue(missing)), JSON.stringify(missing)).toMatchObject(invalid);
+  });
+
+  it('W25 may come with its scopes as a list', async () => {
+    const scope = ['a', 'orders:write'];
+    expect((await world.call(world.opaque.issue({ scope }), '/api/scoped/1')).status).toBe(200);
+    const denied = { status: 403, code: 'BFF_POLICY_DENIED' };
+    expect(await world.call(world.opaque.issue({ scope: ['a orders:write', 7] }), '/api/scoped/1')).toMatchObject(
+      denied,
+    );
+  });
+
   it('BV3 that the issuer does not know is refused', async () => {
     const token = world.opaque.issue();
     world.opaque.revoke(token);
@@ -110,6 +126,7 @@ describe('what an issuer may answer', () => {
     ['active as text', 200, { active: 'true', aud: 'api', sub: 'x' }],
     ['active as a number', 200, { active: 1, aud: 'api', sub: 'x' }],
     ['no active', 200, { aud: 'api', sub: 'x' }],
+    ['active as null', 200, { active: null, aud: 'api', sub: 'x' }],
     ['an empty object', 200, {}],
     ['a list', 200, [{ active: true }]],
     ['null', 200, null],
@@ -239,7 +256,7 @@ describe('answers that are kept', () => {
         {
           ...{ name: 'opaque', issuer, audiences: ['api'], algorithms: ['RS256'], types: ['at+jwt'] },
           ...{ clockTolerance: 0, timeout: 60_000 },
-          introspection: { clientId, clientSecret: new Secret(clientSecret), cache: 30_000 },
+          introspection: { clientId, clientSecret: new Secret(clientSecret), for: 'opaque', cache: 30_000 },
         },
       ],
       { nowMs: world.clock.now, log: { info: () => undefined, warn: () => undefined } },

@@ -21,8 +21,11 @@ export interface IntrospectionServer {
   /** All but those for metadata. */
   requests: IntrospectionRequest[];
   metadataRequests: number;
-  /** Makes a token that is active with these claims; `aud`, `sub`, `client_id` and `exp` unless they say otherwise. */
-  issue(claims?: Record<string, unknown>): string;
+  /**
+   * Makes a token that is active with these claims; `aud`, `sub`, `client_id` and `exp` unless they say otherwise. Or
+   * says them about a token that is there already.
+   */
+  issue(claims?: Record<string, unknown>, token?: string): string;
   /** Every token that was issued. */
   tokens: string[];
   revoke(token: string): void;
@@ -82,8 +85,7 @@ export async function startIntrospectionServer(now: () => number = Date.now): Pr
     requests: [],
     metadataRequests: 0,
     tokens: [],
-    issue(claims = {}) {
-      const token = `opaque-${randomBytes(24).toString('base64url')}`;
+    issue(claims = {}, token = `opaque-${randomBytes(24).toString('base64url')}`) {
       const exp = Math.floor(now() / 1000) + 300;
       active.set(token, { aud: 'api', sub: 'opaque-user', client_id: 'opaque-app', exp, ...claims });
       one.tokens.push(token);

@@ -8,6 +8,10 @@ const introspection = z.strictObject({
   ).optional(),
   clientId: z.string().min(1).meta({ description: 'The client that may introspect.' }),
   clientSecret: secret('Its secret, sent as HTTP Basic.'),
+  for: z.enum(['opaque', 'all']).prefault('opaque').meta({
+    description:
+      'Ask about tokens that are no JWT, or about JWTs too, so that a revoked one is refused before its end. A JWT must pass its own checks first.',
+  }),
   cache: duration(
     'How long an answer stands, at most until the token expires: a token that was revoked is accepted for this long.',
     0,
@@ -54,7 +58,7 @@ export const bearerIssuer = z.strictObject({
   ).optional(),
   introspection: introspection.optional().meta({
     description:
-      'Ask the issuer about tokens that are no JWT (RFC 7662). Only one issuer can have it. With an `endpoint` and no `jwksUri` its JWTs are refused.',
+      'Ask the issuer about tokens (RFC 7662). Only one issuer can have it. With an `endpoint` and no `jwksUri` there are no keys: its JWTs are refused, or with `for: all` judged by the answer alone.',
   }),
 });
 

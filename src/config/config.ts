@@ -13,7 +13,12 @@ import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, Toke
 import { isLoopbackHost } from './schema/values.ts';
 
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
-export { type AuthorizationServerConfig, commitBudgetMs, refreshLease } from './schema/authorization-server.ts';
+export {
+  type AuthorizationServerConfig,
+  commitBudgetMs,
+  refreshLease,
+  usualSigningAlgorithms,
+} from './schema/authorization-server.ts';
 export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema/schema.ts';
 
 /** One configured API of a frontend. */

@@ -5,7 +5,7 @@ import { stepUpId } from '../frontend/step-up-link.ts';
 import type { Fault } from '../issuer/faults.ts';
 import { tellFault } from '../issuer/mistakes.ts';
 import { acceptAuthorizationResponse, redeemCode } from '../oidc/authorization.ts';
-import type { IdTokenClaims } from '../oidc/id-token.ts';
+import { type IdTokenClaims, signingAlgorithmOf } from '../oidc/id-token.ts';
 import type { TokenResponse } from '../oidc/token-response.ts';
 import {
   AuthorizationServerUnavailable,
@@ -215,6 +215,7 @@ async function startSession(
       {
         ...buildIdentity(claims, server.config.issuer),
         issuedAt: claims.iat,
+        ...(response.idToken === undefined ? {} : { idTokenAlgorithms: [signingAlgorithmOf(response.idToken)] }),
         device: describeDevice(request.headers['user-agent']),
         ...(transaction.isStepUp === true ? { stepUp: stepUpId(transaction.request) } : {}),
       },

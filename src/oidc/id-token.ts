@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { errors, type JWTPayload } from 'jose';
+import { decodeProtectedHeader, errors, type JWTPayload } from 'jose';
+import type { Secret } from '../crypto/secret.ts';
 import { CallFailedError } from '../issuer/call.ts';
 import { KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
@@ -56,6 +57,11 @@ export async function verifyIdToken(
   if (iat > now + tolerance) throw untimely('iat', now - iat, tolerance);
   if (iat < now - maxAge - tolerance) throw untimely('iat', now - iat, maxAge + tolerance, 'idTokenMaxAge and ');
   return { ...payload, sub, iat };
+}
+
+/** What a verified ID token is signed with. */
+export function signingAlgorithmOf(idToken: Secret): string {
+  return decodeProtectedHeader(idToken.reveal()).alg ?? 'none';
 }
 
 /** The ID token is signed by the issuer but not for now: it is an old one, or one of the two clocks is wrong. */

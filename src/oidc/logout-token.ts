@@ -1,4 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import { errors, type JWTPayload } from 'jose';
+import { type AuthorizationServerConfig, usualSigningAlgorithms } from '../config/config.ts';
 import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 
@@ -7,6 +9,8 @@ export interface LogoutToken {
   sid?: string;
   sub?: string;
   jti: string;
+  /** That it is signed with. */
+  algorithm: string;
   /** When it was made, epoch seconds. */
   iat: number;
   /** From then on it is refused for its age, and nobody needs to remember that it was used. Epoch seconds. */
@@ -16,6 +20,8 @@ export interface LogoutToken {
 export type VerifiedLogoutToken =
   | { kind: 'valid'; token: LogoutToken }
   | { kind: 'invalid'; reason: string }
+  /** Signed by the provider, but not with what the configuration names. */
+  | { kind: 'other-algorithm'; algorithm: string }
   /** The keys can't be fetched: the provider may send it again. */
   | { kind: 'unavailable'; fault: Fault };
 
@@ -32,15 +38,15 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
   const { config } = server;
   const tolerance = config.clockTolerance / 1000;
   if (jwt.length > longestToken) return { kind: 'invalid', reason: 'too long' };
+  const rules = {
+    issuer: config.issuer,
+    audience: config.clientId,
+    algorithms: config.idTokenSigningAlgorithms,
+    requiredClaims: ['iat', 'exp', 'jti', 'events'],
+    clockTolerance: tolerance,
+    currentDate: new Date(server.nowMs()),
+  };
   try {
-    const rules = {
-      issuer: config.issuer,
-      audience: config.clientId,
-      algorithms: config.idTokenSigningAlgorithms,
-      requiredClaims: ['iat', 'exp', 'jti', 'events'],
-      clockTolerance: tolerance,
-      currentDate: new Date(server.nowMs()),
-    };
     const { payload, protectedHeader } = await server.keys.verify(jwt, rules, 'stranger');
     const reason = faultOf(
       payload,
@@ -55,6 +61,7 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
       kind: 'valid',
       token: {
         jti,
+        algorithm: protectedHeader.alg,
         iat,
         usableUntil: Math.min(exp, iat + oldestIssue) + tolerance,
         ...(typeof sid === 'string' ? { sid } : {}),
@@ -62,6 +69,12 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
       },
     };
   } catch (error) {
+    if (error instanceof errors.JOSEAlgNotAllowed) {
+      // Only a token of the provider's own is worth a warning: anybody can send others.
+      const others = { ...rules, algorithms: usualSigningAlgorithms };
+      const signed = await server.keys.verify(jwt, others, 'stranger').catch(() => undefined);
+      if (signed !== undefined) return { kind: 'other-algorithm', algorithm: signed.protectedHeader.alg };
+    }
     if (error instanceof errors.JOSEError) return { kind: 'invalid', reason: error.code };
     const fault = sortFault(error);
     // A key id that is not in the key set as it is now is made up. Before we could look, nothing is known about it: a
@@ -69,6 +82,27 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
     const isOurs = fault.kind === 'unavailable' && !(error instanceof KeysUnavailableError && error.isUnknownKey);
     return isOurs ? { kind: 'unavailable', fault } : { kind: 'invalid', reason: 'unknown key' };
   }
+}
+
+/**
+ * May a logout token have this algorithm? It should be the one that is registered for this client's ID tokens (§2.6): those
+ * that the configuration names, else those that the ID tokens of its sessions had. Where nothing is known, any: a logout
+ * that is missed is worse than one that nobody needed.
+ */
+export function isExpectedAlgorithm(
+  config: Pick<AuthorizationServerConfig, 'idTokenSigningAlgorithms'>,
+  algorithm: string,
+  sessions: { idTokenAlgorithms?: string[] }[],
+): boolean {
+  if (!isDeepStrictEqual(config.idTokenSigningAlgorithms, usualSigningAlgorithms)) return true; // it is one of them
+  if (sessions.some(({ idTokenAlgorithms }) => idTokenAlgorithms === undefined)) return true;
+  const had = sessions.flatMap(({ idTokenAlgorithms = [] }) => idTokenAlgorithms);
+  return had.length === 0 || had.map(nameOf).includes(nameOf(algorithm));
+}
+
+/** One algorithm with two names (RFC 9864). */
+function nameOf(algorithm: string): string {
+  return algorithm === 'Ed25519' ? 'EdDSA' : algorithm;
 }
 
 function faultOf(

@@ -18,6 +18,8 @@ export interface Identity {
   nonce?: string;
   /** When the ID token of the login was made, epoch seconds of the provider's clock. */
   issuedAt?: number;
+  /** What its ID tokens were signed with; absent in what release 0.1 wrote. */
+  idTokenAlgorithms?: string[];
   /** What a step-up asked of the login, if one did: the same once more would not help. */
   stepUp?: string;
   /** Browser and system of the login, coarsely, for the session inventory. */

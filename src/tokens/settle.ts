@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../crypto/secret.ts';
 import { type Fault, isRefusedByServer, type Said } from '../issuer/faults.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
+import { signingAlgorithmOf } from '../oidc/id-token.ts';
 import type { Refreshed } from '../oidc/refresh.ts';
 import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';
@@ -154,7 +155,9 @@ export function createSettlement(options: SettlementOptions): Settlement {
       pauses.reset();
       const tokenSet = nextTokens(tokensOf(session), want, response, session.now);
       const { identity, differs } =
-        claims === undefined ? { identity: session.identity, differs: [] } : refreshIdentity(session.identity, claims);
+        claims === undefined
+          ? { identity: session.identity, differs: [] }
+          : refreshIdentity(noteAlgorithm(session.identity, response.idToken), claims);
       if (differs.length > 0)
         log.warn(
           { ...named(session), claims: differs },
@@ -202,4 +205,11 @@ export function createSettlement(options: SettlementOptions): Settlement {
       return { kind: 'unavailable', retryAfterMs: backoffMs, loginHelps: isRefused };
     },
   };
+}
+
+/** A logout token may have any algorithm that this session's ID tokens had, the first and the latest (W48). */
+function noteAlgorithm(identity: Session['identity'], idToken: Secret | undefined): Session['identity'] {
+  if (idToken === undefined) return identity;
+  const { idTokenAlgorithms = [] } = identity;
+  return { ...identity, idTokenAlgorithms: [...new Set([...idTokenAlgorithms, signingAlgorithmOf(idToken)])] };
 }

@@ -22,6 +22,15 @@ const parameterName = z
 /** A session must stay refused for longer than any lease after its end. Milliseconds. */
 const maximumRefreshTimeoutMs = 120_000;
 
+/** What ID tokens may be signed with where the configuration does not say. */
+export const usualSigningAlgorithms: z.output<typeof signingAlgorithm>[] = [
+  'RS256',
+  'PS256',
+  'ES256',
+  'EdDSA',
+  'Ed25519',
+];
+
 /** One authorization server, and Cloakroom’s registration there. */
 export const authorizationServer = z.strictObject({
   issuer: url(
@@ -86,11 +95,10 @@ export const authorizationServer = z.strictObject({
     .boolean()
     .prefault(false)
     .meta({ description: 'Log in although the metadata does not say that PKCE S256 is supported (RFC 9700 §4.7.1).' }),
-  idTokenSigningAlgorithms: z
-    .array(signingAlgorithm)
-    .min(1)
-    .prefault(['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'])
-    .meta({ description: 'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are.' }),
+  idTokenSigningAlgorithms: z.array(signingAlgorithm).min(1).prefault(usualSigningAlgorithms).meta({
+    description:
+      'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are. Logout tokens must have one of them too; as long as this is the default, one that the ID tokens of their sessions had.',
+  }),
   idTokenMaxAge: duration(
     'How long ago an ID token may have been made (`iat`) when it comes. More is for servers that hand out the same one for a while; how long ago the user authenticated is `maxAge`.',
     1000,

@@ -103,7 +103,7 @@ function commits(fault: TokenFault | undefined): boolean {
 
 function metadata(state: ProviderState, issuer = state.issuer): Record<string, unknown> {
   const url = (endpoint: Endpoint) => `${state.issuer}${PATHS[endpoint]}`;
-  const { par } = state.settings;
+  const { par, idTokenAlgorithms } = state.settings;
   return {
     issuer,
     authorization_endpoint: url('authorize'),
@@ -124,7 +124,7 @@ function metadata(state: ProviderState, issuer = state.issuer): Record<string, u
     ],
     subject_types_supported: ['public'],
     scopes_supported: ['openid', 'profile', 'email', 'offline_access'],
-    id_token_signing_alg_values_supported: ['RS256'],
+    id_token_signing_alg_values_supported: idTokenAlgorithms,
     token_endpoint_auth_methods_supported: [
       'client_secret_basic',
       'client_secret_post',
@@ -146,7 +146,8 @@ function metadata(state: ProviderState, issuer = state.issuer): Record<string, u
 /** The key set, with decoys in front when the fault asks for them. */
 export function jwks(state: ProviderState, { keys: count, duplicateKid, noKid }: JwksFault = {}): { keys: Jwk[] } {
   const { idToken, refreshIdToken } = state.faults;
-  const withElliptic = [idToken, refreshIdToken].flat().some((fault) => fault?.alg === 'ES256');
+  const used = [idToken, refreshIdToken].flat().map((fault) => fault?.alg);
+  const withElliptic = [...used, ...state.settings.idTokenAlgorithms].includes('ES256');
   const real = state.keys.publicKeys(withElliptic);
   const decoys = Array.from({ length: Math.max(0, (count ?? 0) - real.length) }, (_, index) => ({
     kty: 'RSA',

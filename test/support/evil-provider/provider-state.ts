@@ -31,6 +31,8 @@ export interface Settings {
   reuseGraceSeconds: number;
   issueRefreshToken: boolean;
   refreshIdToken: boolean;
+  /** Announced; with `ES256` its key is in the key set. */
+  idTokenAlgorithms: string[];
   requirePkce: boolean;
   /** Announce the PAR endpoint, or insist on it. */
   par: boolean | 'required';
@@ -101,6 +103,7 @@ export const DEFAULT_SETTINGS: Settings = {
   reuseGraceSeconds: 0,
   issueRefreshToken: true,
   refreshIdToken: true,
+  idTokenAlgorithms: ['RS256'],
   requirePkce: true,
   par: false,
   redirectUris: undefined,

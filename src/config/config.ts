@@ -20,6 +20,7 @@ export {
   usualSigningAlgorithms,
 } from './schema/authorization-server.ts';
 export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema/schema.ts';
+export { signingAlgorithm } from './schema/values.ts';
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {

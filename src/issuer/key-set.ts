@@ -164,7 +164,7 @@ async function verifyWith(
   let fitting: CryptoKey[] | undefined;
   let failure: unknown = new errors.JWKSNoMatchingKey();
   const next = async (header: JWTHeaderParameters, token: FlattenedJWSInput) => {
-    fitting ??= await keysFor(await getKeys(), header, token);
+    fitting ??= await keysFor(await getKeys(), header, token, options.algorithms);
     const key = fitting.shift();
     if (key === undefined) throw failure;
     return key;
@@ -181,17 +181,34 @@ async function verifyWith(
   }
 }
 
-async function keysFor(getKey: GetKey, header: JWTHeaderParameters, token: FlattenedJWSInput): Promise<CryptoKey[]> {
-  const { kid, ...rest } = header;
+async function keysFor(
+  getKey: GetKey,
+  header: JWTHeaderParameters,
+  token: FlattenedJWSInput,
+  algorithms: string[] = [],
+): Promise<CryptoKey[]> {
+  const { kid, ...withoutKid } = header;
+  const hasKid = typeof kid === 'string'; // some write null where they have none
   try {
-    // Some write null where they have none.
-    return [await getKey(typeof kid === 'string' ? header : rest, token)];
+    return [await getKey(hasKid ? header : withoutKid, token)];
   } catch (error) {
     if (error instanceof errors.JOSENotSupported) throw error;
     const keys: CryptoKey[] = [];
     if (error instanceof errors.JWKSMultipleMatchingKeys) for await (const key of error) keys.push(key);
+    // The id is known, and its key signs in another way: as a signature that does not fit.
+    if (hasKid && error instanceof errors.JWKSNoMatchingKey) {
+      for (const alg of algorithms)
+        if (await fits(getKey, { ...header, alg }, token)) throw new errors.JWSSignatureVerificationFailed();
+    }
     return keys;
   }
+}
+
+function fits(getKey: GetKey, header: JWTHeaderParameters, token: FlattenedJWSInput): Promise<boolean> {
+  return getKey(header, token).then(
+    () => true,
+    (error: unknown) => error instanceof errors.JWKSMultipleMatchingKeys,
+  );
 }
 
 async function readKeys(caller: Caller, uri: string): Promise<JSONWebKeySet> {

@@ -1,5 +1,5 @@
 import * as oidc from 'openid-client';
-import type { AuthorizationServerConfig } from '../config/config.ts';
+import { type AuthorizationServerConfig, signingAlgorithm } from '../config/config.ts';
 import { type Caller, type CallOptions, createCaller } from '../issuer/call.ts';
 import { buildClientAuthentication } from '../issuer/client-authentication.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
@@ -75,9 +75,14 @@ const tenYears = 315_360_000;
 
 /**
  * Time is judged in id-token.ts, by `clockTolerance` and after the signature. openid-client would throw away a whole
- * refresh answer, spent refresh token and all, because one replica's clock is wrong (T53).
+ * refresh answer, spent refresh token and all, because one replica's clock is wrong (T53). So is the algorithm: what the
+ * metadata announce is up to an hour old, and a server may sign with another one by now (W20). openid-client takes a list
+ * there, though its type does not say so.
  */
-const clientMetadata = { [oidc.clockTolerance]: tenYears };
+const clientMetadata = {
+  [oidc.clockTolerance]: tenYears,
+  id_token_signed_response_alg: signingAlgorithm.options as unknown as string,
+};
 
 /** The configuration accepts http only on loopback. */
 function isPlainHttp({ issuer }: AuthorizationServerConfig): boolean {
@@ -106,10 +111,9 @@ async function discover(
   return configuration;
 }
 
-const required = ['authorization_endpoint', 'token_endpoint'] as const;
+const required = ['authorization_endpoint', 'token_endpoint', 'jwks_uri'] as const;
 const endpoints = [
   ...required,
-  'jwks_uri',
   'revocation_endpoint',
   'end_session_endpoint',
   'pushed_authorization_request_endpoint',

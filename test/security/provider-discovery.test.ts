@@ -90,6 +90,7 @@ describe('metadata', () => {
       { fault: metadata({ authorization_endpoint: 'javascript:alert(1)' }) },
       /authorization_endpoint is not https/,
     ],
+    ['without a key set', { fault: metadata({ jwks_uri: undefined }) }, /has no jwks_uri/],
     ['with a file as key set', { fault: metadata({ jwks_uri: 'file:///etc/passwd' }) }, /jwks_uri is not https/],
     [
       'with plain http over the network',

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { call, forceRefresh, sessionOf } from '../support/api-calls.ts';
 import { type BearerWorld, startBearerWorld } from '../support/bearer-world.ts';
+import type { Jwk } from '../support/evil-provider/jwt.ts';
 import { attemptLogin, expectRefused } from '../support/login-attempt.ts';
 import { logOutByProvider, sendLogoutToken } from '../support/logout-token.ts';
 import { impatient, startTimedWorld } from '../support/timed-world.ts';
@@ -116,6 +117,49 @@ describe.each(ways)('W20 a signing key that was replaced %s', (how, replace) => 
 function withPrivateMembers(json: Record<string, unknown>): unknown {
   return { keys: (json.keys as object[]).map((key) => ({ ...key, d: 'AQAB' })) };
 }
+
+describe('W20 a server that begins to sign with another algorithm', () => {
+  /** Its metadata, which are read once an hour, do not say so yet. */
+  const change = (sameKid = false) => {
+    const [rsa] = world.provider.jwks().keys;
+    world.provider.settings.idTokenAlgorithms = ['ES256'];
+    const header = sameKid ? { kid: rsa?.kid } : {};
+    Object.assign(world.provider.faults, {
+      idToken: { alg: 'ES256', header },
+      refreshIdToken: { alg: 'ES256', header },
+      jwks: {
+        mutate: (json: Record<string, unknown>) => ({
+          keys: (json.keys as Jwk[]).filter(({ kty }) => kty === 'EC').map((key) => ({ ...key, ...header })),
+        }),
+      },
+    });
+  };
+
+  it.each([
+    ['another kid', false],
+    ['the same kid', true],
+  ])('W20 and key, under %s, disturbs no login and no refresh', async (_, sameKid) => {
+    await start();
+    const browser = await world.loggedIn('alice', { roles: ['user'] });
+    change(sameKid);
+    world.provider.faults.refreshIdToken = { ...world.provider.faults.refreshIdToken, claims: { roles: ['admin'] } };
+    expect((await forceRefresh(browser)).status).toBe(200);
+    expect((await sessionOf(browser)).user).toMatchObject({ roles: ['admin'] });
+    expect(await loginWorks()).toBe(true);
+    expect([foreign(), world.provider.revoked, fetches()]).toEqual([[], [], 2]);
+  });
+
+  it('W20 that the configuration does not take is refused, as ever', async () => {
+    world = await startTimedWorld({
+      config: ({ authorizationServer }) => {
+        authorizationServer.idTokenSigningAlgorithms = ['RS256'];
+      },
+    });
+    expect(await loginWorks()).toBe(true);
+    change();
+    await expectRefused(world, 'ES256', 502, 'BFF_LOGIN_ANSWER_INVALID');
+  });
+});
 
 describe('W20 a token of the server that no key verifies', () => {
   it('W20 is a forgery once the keys were read for it: the login is refused for good', async () => {

@@ -126,7 +126,7 @@ export function difference(expected: unknown, received: unknown): Pick<Differenc
       .flat()
       .map((one) =>
         String(one)
-          .replace(/[^\x21-\x7e]/g, '?')
+          .replace(/[^\x20-\x7e]/g, '?')
           .slice(0, 100),
       )
       .join(' ')

@@ -147,7 +147,7 @@ function withMistake(thrown: unknown): unknown {
       ...difference('200 application/json', `${cause.status} ${cause.headers.get('content-type') ?? ''}`.trim()),
     });
   }
-  const { attribute, expected, body } = (cause instanceof Error ? (cause.cause ?? {}) : {}) as {
+  const { attribute, expected, body } = (cause ?? {}) as {
     attribute?: unknown;
     expected?: string;
     body?: { issuer?: unknown };

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { decodeProtectedHeader, errors, type JWTPayload } from 'jose';
 import type { Secret } from '../crypto/secret.ts';
 import { CallFailedError } from '../issuer/call.ts';
-import { KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts';
+import { difference, KeysUnavailableError, UntrustedAnswerError } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { TokenResponse } from './token-response.ts';
 
@@ -23,7 +23,8 @@ export async function verifyIdToken(
   server: AuthorizationServer,
   response: TokenResponse,
 ): Promise<IdTokenClaims | undefined> {
-  if (response.idToken === undefined) return undefined;
+  const { idToken } = response;
+  if (idToken === undefined) return undefined;
   const { config } = server;
   const tolerance = config.clockTolerance / 1000;
   const now = server.nowMs() / 1000;
@@ -35,11 +36,17 @@ export async function verifyIdToken(
     clockTolerance: tolerance,
     currentDate: new Date(server.nowMs()),
   };
-  const verified = server.keys.verify(response.idToken.reveal(), rules, 'server');
+  const verified = server.keys.verify(idToken.reveal(), rules, 'server');
   const { payload, protectedHeader } = await verified.catch((error: unknown) => {
     if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
     if (error instanceof errors.JWTExpired) throw untimely('exp', now - Number(error.payload.exp), tolerance);
     if (isNotYet(error)) throw untimely('nbf', now - Number(error.payload.nbf), tolerance);
+    if (error instanceof errors.JOSEAlgNotAllowed) {
+      throw new UntrustedAnswerError('ID token: its algorithm is not taken', error, {
+        mistake: 'id-token-algorithm',
+        ...difference(config.idTokenSigningAlgorithms, signingAlgorithmOf(idToken)),
+      });
+    }
     throw new UntrustedAnswerError(error instanceof errors.JOSEError ? `ID token: ${error.code}` : 'ID token', error);
   });
 

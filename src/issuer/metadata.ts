@@ -4,7 +4,7 @@ import { difference, reasonOfClientError, sortFault, UntrustedAnswerError, unwra
 import { tellFault } from './mistakes.ts';
 
 /** Metadata is read again after this long, in the background; the last good one serves meanwhile. Milliseconds. */
-const metadataAgeMs = 60 * 60_000;
+const usualAgeMs = 60 * 60_000;
 /** Pause between attempts while it can't be read, doubling. Milliseconds. */
 const firstPauseMs = 500;
 const longestPauseMs = 5000;
@@ -19,6 +19,8 @@ export interface MetadataOptions {
   /** Reads and checks it, against the last good one. */
   read(lastGood: oidc.Configuration | undefined): Promise<oidc.Configuration>;
   nowMs: () => number;
+  /** Read again after this long; an hour. 0: none is kept, whatever it says now counts (ADR 24). Milliseconds. */
+  maxAgeMs?: number;
   log: MetadataLog;
   onStatus?: ((isUp: boolean) => void) | undefined;
 }
@@ -36,7 +38,15 @@ export interface Metadata {
  * Keeps an issuer's metadata. Starts while the issuer is down and recovers by itself; once known, metadata that turns
  * bad or weaker is refused and the last good one kept (OP10, T41).
  */
-export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataOptions): Metadata {
+export function createMetadata({
+  issuer,
+  read,
+  nowMs,
+  maxAgeMs = usualAgeMs,
+  log,
+  onStatus,
+}: MetadataOptions): Metadata {
+  const isKept = maxAgeMs > 0;
   let good: { configuration: oidc.Configuration; readAt: number } | undefined;
   let reading: Promise<oidc.Configuration> | undefined;
   let retry: NodeJS.Timeout | undefined;
@@ -45,7 +55,7 @@ export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataO
 
   const attempt = async (): Promise<oidc.Configuration> => {
     try {
-      const configuration = await read(good?.configuration);
+      const configuration = await read(isKept ? good?.configuration : undefined);
       if (good === undefined) log.info({ issuer }, 'authorization server metadata is known');
       good = { configuration, readAt: nowMs() };
       lastFailure = undefined;
@@ -56,11 +66,12 @@ export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataO
       clearTimeout(retry);
       const pauseMs = Math.min((lastFailure?.pauseMs ?? firstPauseMs / 2) * 2, longestPauseMs);
       lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
-      onStatus?.(good !== undefined);
+      const keepsLastGood = isKept && good !== undefined;
+      onStatus?.(keepsLastGood);
       const [facts, message] = tellFault(sortFault(error), 'authorization server metadata is not usable');
-      log.warn({ issuer, reason: reasonOf(error), ...facts, keepsLastGood: good !== undefined }, message);
+      log.warn({ issuer, reason: reasonOf(error), ...facts, keepsLastGood }, message);
       // Recovers by itself, also when nobody asks: the next person finds a login that works.
-      if (!isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
+      if (isKept && !isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
       throw error;
     }
   };
@@ -74,12 +85,13 @@ export function createMetadata({ issuer, read, nowMs, log, onStatus }: MetadataO
 
   return {
     async get() {
+      if (!isKept) return readOnce();
       if (good === undefined) {
         // During the pause nobody waits on a dead server.
         if (reading === undefined && isPaused()) throw lastFailure?.error;
         return readOnce();
       }
-      if (nowMs() - good.readAt > metadataAgeMs && !isPaused()) readOnce().catch(() => undefined);
+      if (nowMs() - good.readAt > maxAgeMs && !isPaused()) readOnce().catch(() => undefined);
       return good.configuration;
     },
     isKnown: () => good !== undefined,

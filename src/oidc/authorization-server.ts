@@ -40,6 +40,7 @@ export function createAuthorizationServer(
     issuer: config.issuer,
     read: async (lastGood) => discover(config, await authentication, caller, lastGood),
     nowMs,
+    maxAgeMs: config.metadataMaxAge,
     log,
     onStatus,
   });

@@ -107,3 +107,43 @@ describe('metadata later on', () => {
     expect(world.provider.requestsTo('discovery')).toHaveLength(2);
   });
 });
+
+describe('metadataMaxAge', () => {
+  it('says when metadata are read again', async () => {
+    world = await startTimedWorld({
+      config: ({ authorizationServer }) => {
+        authorizationServer.metadataMaxAge = '10m';
+      },
+    });
+    await attemptLogin(world);
+    world.clock.advance(600_000);
+    await attemptLogin(world);
+    expect(world.provider.requestsTo('discovery')).toHaveLength(1);
+    world.clock.advance(1);
+    await until(async () => {
+      await attemptLogin(world);
+      return world.provider.requestsTo('discovery').length > 1;
+    });
+  });
+
+  it('of nothing keeps none: what they say now counts, be it good or bad', async () => {
+    world = await startTimedWorld({
+      config: ({ authorizationServer }) => {
+        authorizationServer.metadataMaxAge = '0s';
+      },
+    });
+    const asked = () => world.provider.requestsTo('authorize').length;
+    expect((await attemptLogin(world)).isLoggedIn).toBe(true);
+    world.provider.faults.discovery = { issuer: 'https://evil.example' };
+    expect((await attemptLogin(world)).isLoggedIn).toBe(false);
+    expect(asked()).toBe(1);
+    expect(warnings()).toMatchObject([{ keepsLastGood: false }]);
+    // No pause either: the next login is another matter.
+    delete world.provider.faults.discovery;
+    expect((await attemptLogin(world)).isLoggedIn).toBe(true);
+    world.provider.faults.discovery = metadata({ end_session_endpoint: undefined })();
+    const browser = await world.loggedIn();
+    const logout = await browser.fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } });
+    expect(logout.json()).toEqual({ endSessionUrl: null });
+  });
+});

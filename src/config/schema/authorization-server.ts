@@ -104,6 +104,10 @@ export const authorizationServer = z.strictObject({
     1000,
     oneYear,
   ).prefault('10m'),
+  metadataMaxAge: duration(
+    'After this long the metadata is read again, in the background; the last good one serves meanwhile. `0s` keeps none, for conformance tests: each login waits for what it says now (docs/conformance.md).',
+    0,
+  ).prefault('1h'),
   trustedAudiences: z
     .array(z.string())
     .prefault([])

@@ -32,9 +32,9 @@ export interface ConformanceModule {
   /** Is the user logged in then? Where the suite leaves it to the relying party, this is what Cloakroom does. */
   expects: 'login' | 'refusal';
   /** Requests without which the suite's module fails or never ends. */
-  requires: SuiteEndpoint[];
+  requires: readonly SuiteEndpoint[];
   /** Requests that make it fail. */
-  forbids?: SuiteEndpoint[];
+  forbids?: readonly SuiteEndpoint[];
   keys?: SuiteKeyOptions;
   /** The metadata name `jwks_uri` under a name that changes with every run. */
   hasOwnJwksUri?: boolean;
@@ -109,7 +109,7 @@ const loginModules: ConformanceModule[] = [
     name: 'oidcc-client-test-userinfo-invalid-sub',
     plans: core,
     expects: 'refusal',
-    requires: login.requires.slice(),
+    requires: login.requires,
     userinfo: appended('sub'),
   },
   { name: 'oidcc-client-test-nonce-invalid', plans: core, ...refused, idToken: appended('nonce') },

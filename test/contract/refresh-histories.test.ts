@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { SessionStore } from '../../src/store/store.ts';
 import { edgesOf, initialState, type State, type StoreAnswer, type StoreStep } from '../model/refresh-model.ts';
+import { createRandom } from '../support/random.ts';
 import { openMemory, openRedis } from './open-stores.ts';
 import { newRecord, type StoreUnderTest } from './session-store.ts';
 
@@ -17,17 +18,6 @@ interface Happened {
   session: State['session'];
   /** It reaches the store twice (T110). */
   isSentTwice: boolean;
-}
-
-/** Numbers from 0 to 1, the same ones for the same seed (mulberry32). */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** One way through the model: three processes with crashes, freezes, lost answers and a logout. */

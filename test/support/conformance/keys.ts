@@ -52,9 +52,7 @@ export function createSuiteKeys({
   ];
   const kids = new Map([...rsa, ...elliptic, ...rare].map((pair) => [pair, isNamed ? randomUUID() : undefined]));
   const publicJwk = ({ publicKey }: KeyPair, more: Jwk): Jwk => ({ ...publicKey.export({ format: 'jwk' }), ...more });
-  const keys = [...kids].map(([pair, kid]) =>
-    publicJwk(pair, { use: 'sig', ...(kid === undefined ? {} : { kid }) }),
-  );
+  const keys = [...kids].map(([pair, kid]) => publicJwk(pair, { use: 'sig', ...(kid === undefined ? {} : { kid }) }));
   keys.push(
     publicJwk(nextRsa(), { use: 'enc', alg: 'RSA-OAEP', kid: randomUUID() }),
     publicJwk(generateKeyPairSync('ec', { namedCurve: 'P-256' }), { use: 'enc', alg: 'ECDH-ES', kid: randomUUID() }),

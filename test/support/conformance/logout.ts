@@ -30,9 +30,15 @@ export async function endSession(
   const returned = { other: 'another-state', none: '', same: state }[logout.state ?? 'same'];
   const returnUrl = returned === '' ? target : `${target}?${new URLSearchParams({ state: returned })}`;
   if (!logout.channels.includes('front')) return { location: returnUrl };
-  const named = new URLSearchParams({ iss: server.issuer, sid: run.sid });
-  run.frame = { url: `${run.registration.frontchannelLogoutUri}?${named}`, returnUrl };
-  return { html: `<!DOCTYPE html><h1>Front channel logout</h1><iframe src="${run.frame.url}"></iframe>` };
+  run.returnUrl = returnUrl;
+  return {
+    html: `<!DOCTYPE html><h1>Front channel logout</h1><iframe src="${frameUrl(run, server.issuer)}"></iframe>`,
+  };
+}
+
+/** Where the frame of the front channel goes: the client is registered with `frontchannel_logout_session_required`. */
+export function frameUrl(run: Run, issuer: string): string {
+  return `${run.registration.frontchannelLogoutUri}?${new URLSearchParams({ iss: issuer, sid: run.sid })}`;
 }
 
 async function tellBackChannel(run: Run, { issuer, clientId }: { issuer: string; clientId: string }): Promise<void> {

@@ -45,6 +45,8 @@ export interface ConformanceModule {
   /** The signature is turned into another one. */
   isSpoilt?: boolean;
   userinfo?: (regular: Claims) => Claims;
+  /** UserInfo answers a JWT. */
+  signsUserinfo?: boolean;
   /** New keys, with new names: for each login, or between the claims and their signature. */
   rotates?: 'per-login' | 'before-signing';
   /** How many logins the module sees; 1. */
@@ -53,6 +55,8 @@ export interface ConformanceModule {
   wantsClaimScope?: boolean;
   logout?: {
     channels: ('back' | 'front')[];
+    /** The server begins it: nobody was at the end-session endpoint. */
+    isByServer?: boolean;
     /** The status that the back channel must get; 200. */
     status?: 400;
     token?: (regular: Claims) => Claims;
@@ -201,17 +205,25 @@ const moreModules: ConformanceModule[] = [
   { name: 'oidcc-client-test-missing-aud', plans: [], ...refused, idToken: changed({ aud: undefined }) },
   { name: 'oidcc-client-test-invalid-sig-es256', plans: [], ...refused, algorithm: 'ES256', isSpoilt: true },
   { name: 'oidcc-client-test-userinfo-bearer-header', plans: [], ...login },
+  { name: 'oidcc-client-test-userinfo-signed', plans: [], ...login, signsUserinfo: true },
   {
     name: 'oidcc-client-test-ignores-unparseable-key-in-jwks',
     plans: [],
     ...login,
     keys: { withUnusable: true },
   },
+  {
+    name: 'oidcc-client-test-rp-frontchannel-opinitlogout',
+    plans: [],
+    expects: 'login',
+    requires: ['authorize', 'frame'],
+    logout: { channels: ['front'], isByServer: true },
+  },
 ];
 
 export const modules: ConformanceModule[] = [...loginModules, ...configModules, ...logoutModules, ...moreModules];
 
-/** The modules of a plan, in its order. */
+/** The modules of a plan. */
 export function modulesOf(plan: Plan): ConformanceModule[] {
   return modules.filter((module) => module.plans.includes(plan));
 }

@@ -4,6 +4,7 @@ import type { Page } from '../browser/page.ts';
 import type { Browser } from '../browser.ts';
 import { postForm } from '../logout-token.ts';
 import { type ConfigData, startWorld, type World } from '../world.ts';
+import { frameUrl } from './logout.ts';
 import type { ConformanceModule } from './modules.ts';
 import { type Registration, type Run, type Suite, startSuite } from './suite.ts';
 
@@ -67,25 +68,23 @@ export interface Played {
 }
 
 /** What a person with a browser does for a module: log in, as often as it takes, and out where it is about that. */
-export async function play(
-  { world, suite, registration }: SuiteWorld,
-  module: ConformanceModule,
-): Promise<Played> {
+export async function play({ world, suite, registration }: SuiteWorld, module: ConformanceModule): Promise<Played> {
   const run = suite.begin(module, registration);
   const browser = world.browser();
   let page = await browser.login('/');
   for (let count = 1; count < (module.logins ?? 1); count++) page = await browser.login('/');
   const session = (await browser.fetch('/bff/session')).json<Played['session']>();
   const played: Played = { run, browser, page, session };
-  if (module.logout === undefined || session.logoutUrl === undefined) return played;
+  const { logout } = module;
+  if (logout === undefined || session.logoutUrl === undefined) return played;
 
-  played.after = await browser.navigate(session.logoutUrl, { from: browser.origin });
-  if (run.frame !== undefined) {
-    const from = new URL(suite.issuer).origin;
-    const frame = await browser.crossSite(run.frame.url, { from, kind: 'iframe' });
+  const from = new URL(suite.issuer).origin;
+  if (!logout.isByServer) played.after = await browser.navigate(session.logoutUrl, { from: browser.origin });
+  if (logout.channels.includes('front')) {
+    const frame = await browser.crossSite(frameUrl(run, suite.issuer), { from, kind: 'iframe' });
     if (frame.status !== 200) run.failures.push(`the frame of the front channel got ${frame.status}`);
     run.seen.push('frame');
-    played.after = await browser.navigate(run.frame.returnUrl, { from });
+    if (run.returnUrl !== undefined) played.after = await browser.navigate(run.returnUrl, { from });
   }
   return played;
 }

@@ -27,8 +27,8 @@ export interface Run {
   code?: { value: string; nonce: string; challenge: string; scope: string };
   accessToken?: { value: string; scope: string };
   readonly idTokens: string[];
-  /** Where the page of the front channel sends its frame and, afterwards, itself. */
-  frame?: { url: string; returnUrl: string };
+  /** Where the page with the front channel's frame goes afterwards. */
+  returnUrl?: string;
 }
 
 /** A server that speaks like the OpenID Foundation's suite, with one module at a time under one issuer. */
@@ -46,10 +46,7 @@ export interface Suite {
 }
 
 /** What an endpoint answers: JSON, a page, or a place to go. */
-export type Reply =
-  | { json: unknown; status?: number }
-  | { html: string }
-  | { location: string };
+export type Reply = { json: unknown; status?: number } | { jwt: string } | { html: string } | { location: string };
 
 interface Request {
   method: string;
@@ -158,13 +155,17 @@ export async function startSuite(): Promise<Suite> {
     const { module, code, registration } = current;
     must([...query].length === 0, 'parameters in the query of the token request');
     must(!form.has('client_secret') && !form.has('client_assertion'), 'not client_secret_basic');
-    const [id, secret] = Buffer.from(authorization.replace(/^Basic /, ''), 'base64').toString().split(':');
+    const [id, secret] = Buffer.from(authorization.replace(/^Basic /, ''), 'base64')
+      .toString()
+      .split(':');
     const decoded = (text = '') => new URLSearchParams(`x=${text}`).get('x');
     must(decoded(id) === clientId && decoded(secret) === clientSecret, 'the client did not authenticate');
     must(form.get('grant_type') === 'authorization_code', 'another grant');
     must(code !== undefined && form.get('code') === code.value, 'an unknown code');
     must(form.get('redirect_uri') === registration.redirectUri, 'another redirect_uri than in the request');
-    const verifier = createHash('sha256').update(form.get('code_verifier') ?? '').digest('base64url');
+    const verifier = createHash('sha256')
+      .update(form.get('code_verifier') ?? '')
+      .digest('base64url');
     must(verifier === code?.challenge, 'the code verifier does not fit');
     delete current.code;
     const accessToken = made();
@@ -197,6 +198,7 @@ export async function startSuite(): Promise<Suite> {
     const sent = inBody ?? /^Bearer (.+)$/i.exec(authorization)?.[1];
     must(accessToken !== undefined && sent === accessToken.value, 'UserInfo without the access token');
     const regular = claimsOfScope(accessToken.scope);
+    if (module.signsUserinfo) return { jwt: current.keys.sign('RS256', { ...regular, iss: issuer, aud: clientId }) };
     return { json: module.userinfo?.(regular) ?? regular };
   }
 
@@ -263,7 +265,10 @@ function spoilt(jwt: string): string {
 function send(response: ServerResponse, reply: Reply): void {
   const common = { 'cache-control': 'no-cache, no-store, max-age=0, must-revalidate' };
   if ('location' in reply) response.writeHead(302, { ...common, location: reply.location }).end();
-  else if ('html' in reply) response.writeHead(200, { ...common, 'content-type': 'text/html;charset=UTF-8' }).end(reply.html);
+  else if ('html' in reply)
+    response.writeHead(200, { ...common, 'content-type': 'text/html;charset=UTF-8' }).end(reply.html);
+  else if ('jwt' in reply)
+    response.writeHead(200, { ...common, 'content-type': 'application/jwt;charset=UTF-8' }).end(reply.jwt);
   else
     response
       .writeHead(reply.status ?? 200, { ...common, 'content-type': 'application/json' })

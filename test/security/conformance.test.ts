@@ -26,14 +26,23 @@ async function start(...how: Parameters<typeof startSuiteWorld>): Promise<SuiteW
 const named = (name: string) => modules.find((module) => module.name === name) as ConformanceModule;
 
 async function expectPassed(suiteWorld: SuiteWorld, module: ConformanceModule): Promise<Played> {
+  const { log } = suiteWorld.world;
+  const warned = log.warnings().length;
   const played = await play(suiteWorld, module);
   const { run, session, page, browser, after } = played;
   const { name } = module;
   const outcome = { name, verdict: suiteWorld.suite.verdict(run), isLoggedIn: session.authenticated };
   expect(outcome, page.text).toEqual({ name, verdict: [], isLoggedIn: module.expects === 'login' });
   if (module.expects === 'login') expect(session.user).toMatchObject({ sub: subject });
-  // A refusal is told to the person, and leaves nothing behind.
-  else expect([page.status >= 400, browser.allCookies()], name).toEqual([true, []]);
+  else {
+    // A refusal is told to the person and, with its reason, in the log; it leaves nothing behind.
+    expect([page.status >= 400, browser.allCookies()], name).toEqual([true, []]);
+    const reasons = log
+      .warnings()
+      .slice(warned)
+      .map(({ reason, fault }) => reason ?? (fault as { reason?: string }).reason);
+    expect(reasons.filter(Boolean), name).not.toEqual([]);
+  }
   if (module.logout !== undefined) {
     expect((await browser.fetch('/bff/session')).json()).toMatchObject({ authenticated: false });
     if (after !== undefined) expect([new URL(after.url).pathname, after.status]).toEqual(['/', 200]);

@@ -62,9 +62,14 @@ for (const plan of Object.keys(plans) as Plan[]) {
   });
 }
 
+/** Other sites may begin a login here. */
+function admitted({ authorizationServer }: ConfigData): void {
+  authorizationServer.thirdPartyInitiatedLogin = true;
+}
+
 describe('in none of these plans', () => {
   for (const module of modules.filter((module) => module.plans.length === 0)) {
-    it(module.name, async () => void (await expectPassed(await start(), module)));
+    it(module.name, async () => void (await expectPassed(await start('query', admitted), module)));
   }
 });
 
@@ -96,9 +101,11 @@ describe('back to back on one process and one issuer: keys, kids, algorithms and
     for (const module of all) await expectPassed(ours, module);
   };
 
-  it('every module, as they stand', () => playAll(modules));
+  it('every module, as they stand', () => playAll(modules, 'query', admitted));
 
-  it.each(seeds)('every module, in the order of seed %i', (seed) => playAll(shuffled(modules, seed)));
+  it.each(seeds)('every module, in the order of seed %i', (seed) =>
+    playAll(shuffled(modules, seed), 'query', admitted),
+  );
 
   it.each(seeds)('the Form Post plan, in the order of seed %i', (seed) =>
     playAll(shuffled(modulesOf('formPost'), seed), 'form_post'),

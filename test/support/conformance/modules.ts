@@ -51,6 +51,8 @@ export interface ConformanceModule {
   signsUserinfo?: boolean;
   /** New keys, with new names: for each login, or between the claims and their signature. */
   rotates?: 'per-login' | 'before-signing';
+  /** The server's page begins the login (Core §4). */
+  isBegunElsewhere?: boolean;
   /** How many logins the module sees; 1. */
   logins?: number;
   /** The scope must name one of profile, email, phone and address. */
@@ -241,6 +243,7 @@ const moreModules: ConformanceModule[] = [
     isSpoilt: true,
   },
   { name: 'oidcc-client-test-userinfo-bearer-header', plans: [], ...login },
+  { name: 'oidcc-client-test-3rd-party-init-login', plans: [], ...login, isBegunElsewhere: true },
   { name: 'oidcc-client-test-userinfo-signed', plans: [], ...login, signsUserinfo: true },
   {
     name: 'oidcc-client-test-ignores-unparseable-key-in-jwks',

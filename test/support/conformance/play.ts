@@ -71,14 +71,16 @@ export interface Played {
 export async function play({ world, suite, registration }: SuiteWorld, module: ConformanceModule): Promise<Played> {
   const run = suite.begin(module, registration);
   const browser = world.browser();
-  let page = await browser.login('/');
+  const from = new URL(suite.issuer).origin;
+  let page = module.isBegunElsewhere
+    ? await browser.navigate(`/bff/login?${new URLSearchParams({ iss: suite.issuer })}`, { from })
+    : await browser.login('/');
   for (let count = 1; count < (module.logins ?? 1); count++) page = await browser.login('/');
   const session = (await browser.fetch('/bff/session')).json<Played['session']>();
   const played: Played = { run, browser, page, session };
   const { logout } = module;
   if (logout === undefined || session.logoutUrl === undefined) return played;
 
-  const from = new URL(suite.issuer).origin;
   if (!logout.isByServer) played.after = await browser.navigate(session.logoutUrl, { from: browser.origin });
   if (logout.channels.includes('front')) {
     const frame = await browser.crossSite(frameUrl(run, suite.issuer), { from, kind: 'iframe' });

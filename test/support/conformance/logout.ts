@@ -1,13 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { must, type Reply, type Run } from './suite.ts';
+import { must, type Reply, type Run } from './run.ts';
 import { subject } from './user.ts';
-
-export interface LogoutUris {
-  postLogoutRedirectUri: string;
-  frontchannelLogoutUri: string;
-  /** Posts a form to the registered `backchannel_logout_uri`, of the suite's content type. */
-  postToBackChannel(form: URLSearchParams): Promise<{ status: number; cacheControl: string }>;
-}
 
 /**
  * RP-initiated logout: looks at the request, tells the back channel before it answers, and leads through a page with a

@@ -1,4 +1,4 @@
-import type { Run } from './suite.ts';
+import type { Run } from './run.ts';
 
 const signatures = [
   'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES256K', 'ES384', 'ES512', 'EdDSA',

@@ -6,7 +6,8 @@ import { postForm } from '../logout-token.ts';
 import { type ConfigData, startWorld, type World } from '../world.ts';
 import { frameUrl } from './logout.ts';
 import type { ConformanceModule } from './modules.ts';
-import { type Registration, type Run, type Suite, startSuite } from './suite.ts';
+import type { Registration, Run } from './run.ts';
+import { type Suite, startSuite } from './suite.ts';
 
 /** A Cloakroom, configured as docs/conformance.md says, whose authorization server is the suite. */
 export interface SuiteWorld {

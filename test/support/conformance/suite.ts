@@ -1,35 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createSuiteKeys, type SuiteKeys } from './keys.ts';
-import { endSession, type LogoutUris } from './logout.ts';
+import { createSuiteKeys } from './keys.ts';
+import { endSession } from './logout.ts';
 import { suiteMetadata } from './metadata.ts';
 import type { ConformanceModule, SuiteEndpoint } from './modules.ts';
+import { must, type Registration, type Reply, type Run } from './run.ts';
 import { claimsOfScope, subject } from './user.ts';
-
-/** The client as it is registered at the suite, for one run. */
-export interface Registration extends LogoutUris {
-  redirectUri: string;
-  responseMode: 'query' | 'form_post';
-}
-
-/** One run of a module. */
-export interface Run {
-  readonly module: ConformanceModule;
-  readonly registration: Registration;
-  /** What was asked for, in order. */
-  readonly seen: SuiteEndpoint[];
-  /** What a relying party must never do, and did. */
-  readonly failures: string[];
-  keys: SuiteKeys;
-  readonly sid: string;
-  jwksPath: string;
-  code?: { value: string; nonce: string; challenge: string; scope: string };
-  accessToken?: { value: string; scope: string };
-  readonly idTokens: string[];
-  /** Where the page with the front channel's frame goes afterwards. */
-  returnUrl?: string;
-}
 
 /** A server that speaks like the OpenID Foundation's suite, with one module at a time under one issuer. */
 export interface Suite {
@@ -44,9 +21,6 @@ export interface Suite {
   verdict(run: Run): string[];
   stop(): Promise<void>;
 }
-
-/** What an endpoint answers: JSON, a page, or a place to go. */
-export type Reply = { json: unknown; status?: number } | { jwt: string } | { html: string } | { location: string };
 
 interface Request {
   method: string;
@@ -245,11 +219,6 @@ export async function startSuite(): Promise<Suite> {
         server.closeAllConnections();
       }),
   };
-}
-
-/** What breaks this makes the module fail. */
-export function must(isSo: boolean, failure: string): asserts isSo {
-  if (!isSo) throw new Error(failure);
 }
 
 function halfHash(text: string): string {

@@ -152,13 +152,6 @@ export class KeysUnavailableError extends Error {
   }
 }
 
-/** openid-client's code, with the claim or member that it is about: its own words alone, nothing that was sent. */
-export function reasonOfClientError({ code = 'OAUTH_INVALID_RESPONSE', cause }: oidc.ClientError): string {
-  const text = cause instanceof Error ? cause.message : '';
-  const [, about] = /\b(?:JWT|ID Token|body) "(\w{1,40})"/.exec(text) ?? [];
-  return about === undefined ? code : `${code}: ${about}`;
-}
-
 /** An answer that broke a rule of ours on top of openid-client's. */
 export class UntrustedAnswerError extends Error {
   override readonly name = 'UntrustedAnswerError';

@@ -9,7 +9,7 @@ import {
   type JWTVerifyResult,
   jwtVerify,
 } from 'jose';
-import type { Caller } from './call.ts';
+import { CallFailedError, type Caller } from './call.ts';
 import { KeysUnavailableError, sortFault } from './faults.ts';
 
 /** A key set is read again after this long. Milliseconds. */
@@ -65,8 +65,9 @@ export function createKeySet(caller: Caller, getUri: () => Promise<string>, nowM
         current = { getKey, readAt: nowMs(), fetch };
       } catch (error) {
         pausedUntil[by] = nowMs() + pauseAfterFailureMs;
+        if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
         const fault = sortFault(error);
-        throw fault.kind === 'untrusted' ? new KeysUnavailableError(fault.reason, { cause: error }) : error;
+        throw new KeysUnavailableError('reason' in fault ? fault.reason : fault.kind, { cause: error });
       }
     })().finally(() => {
       fetching = undefined;

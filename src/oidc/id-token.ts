@@ -39,8 +39,8 @@ export async function verifyIdToken(
   const verified = server.keys.verify(idToken.reveal(), rules, 'server');
   const { payload, protectedHeader } = await verified.catch((error: unknown) => {
     if (error instanceof CallFailedError || error instanceof KeysUnavailableError) throw error;
-    if (error instanceof errors.JWTExpired) throw untimely('exp', now - Number(error.payload.exp), tolerance);
-    if (isNotYet(error)) throw untimely('nbf', now - Number(error.payload.nbf), tolerance);
+    const fault = timeFault(error, now, tolerance);
+    if (fault !== undefined) throw new UntimelyIdTokenError(`ID token: ${fault}`);
     if (error instanceof errors.JOSEAlgNotAllowed) {
       throw new UntrustedAnswerError('ID token: its algorithm is not taken', error, {
         mistake: 'id-token-algorithm',
@@ -58,11 +58,10 @@ export async function verifyIdToken(
   if (isDeeperThan(deepestClaim, payload)) throw new UntrustedAnswerError('ID token: its claims are nested too deeply');
   checkAudience(payload, config.clientId, config.trustedAudiences);
   checkAccessTokenHash(payload.at_hash, protectedHeader.alg, response.accessToken.reveal());
-  // Last, so that nothing else is wrong with an untimely one.
-  // An older one was not made for the answer that it came in.
-  const maxAge = config.idTokenMaxAge / 1000;
-  if (iat > now + tolerance) throw untimely('iat', now - iat, tolerance);
-  if (iat < now - maxAge - tolerance) throw untimely('iat', now - iat, maxAge + tolerance, 'idTokenMaxAge and ');
+  // One that is older was not made for the answer that it came in. Last, so that nothing else is wrong with it.
+  const maxAge = { name: 'idTokenMaxAge', seconds: config.idTokenMaxAge / 1000 };
+  const fault = issueFault(now - iat, tolerance, maxAge);
+  if (fault !== undefined) throw new UntimelyIdTokenError(`ID token: ${fault}`);
   return { ...payload, sub, iat };
 }
 
@@ -74,11 +73,31 @@ export function signingAlgorithmOf(idToken: Secret): string {
 /** The ID token is signed by the issuer but not for now: it is an old one, or one of the two clocks is wrong. */
 export class UntimelyIdTokenError extends UntrustedAnswerError {}
 
-/** `ago`: how long ago the instant is that the claim names; `allowed`: how far it may be away, by which settings. Seconds. */
-function untimely(claim: string, ago: number, allowed: number, settings = ''): UntimelyIdTokenError {
-  const where = `${Math.ceil(Math.abs(ago))} s ${ago < 0 ? 'ahead' : 'ago'}`;
-  const excess = Math.max(1, Math.ceil(Math.abs(ago) - allowed));
-  return new UntimelyIdTokenError(`ID token: ${claim} is ${where}, ${excess} s outside of ${settings}clockTolerance`);
+/** What jose found wrong with `exp` or `nbf`, and by how many seconds; `undefined` for any other error. */
+export function timeFault(error: unknown, now: number, tolerance: number): string | undefined {
+  if (error instanceof errors.JWTExpired) return outside('exp', now - Number(error.payload.exp), tolerance);
+  const isNotYet =
+    error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf' && error.reason === 'check_failed';
+  return isNotYet ? outside('nbf', now - Number(error.payload.nbf), tolerance) : undefined;
+}
+
+/** What is wrong with an `iat` that is so many seconds ago, and by how many. */
+export function issueFault(
+  ago: number,
+  tolerance: number,
+  maxAge: { name: string; seconds: number },
+): string | undefined {
+  if (-ago > tolerance) return outside('iat', ago, tolerance);
+  return ago > maxAge.seconds + tolerance
+    ? outside('iat', ago, maxAge.seconds + tolerance, `${maxAge.name} and `)
+    : undefined;
+}
+
+/** `allowed`: how far away the instant may be that the claim names, by `settings` and `clockTolerance`. Seconds. */
+function outside(claim: string, ago: number, allowed: number, settings = ''): string {
+  const distance = Math.abs(ago);
+  const excess = Math.max(1, Math.ceil(distance - allowed));
+  return `${claim} is ${Math.ceil(distance)} s ${ago < 0 ? 'ahead' : 'ago'}, ${excess} s outside of ${settings}clockTolerance`;
 }
 
 function checkAudience(payload: JWTPayload, clientId: string, trusted: string[]): void {
@@ -90,10 +109,6 @@ function checkAudience(payload: JWTPayload, clientId: string, trusted: string[])
   if (others.some((audience) => audience === undefined || !trusted.includes(audience)) || azp === undefined) {
     throw new UntrustedAnswerError('ID token: it is also for an audience that is not trusted');
   }
-}
-
-function isNotYet(error: unknown): error is errors.JWTClaimValidationFailed {
-  return error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf' && error.reason === 'check_failed';
 }
 
 function isDeeperThan(levels: number, value: unknown): boolean {

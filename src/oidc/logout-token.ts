@@ -3,6 +3,7 @@ import { errors, type JWTPayload } from 'jose';
 import { type AuthorizationServerConfig, usualSigningAlgorithms } from '../config/config.ts';
 import { type Fault, KeysUnavailableError, sortFault } from '../issuer/faults.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
+import { issueFault, timeFault } from './id-token.ts';
 
 /** What a valid logout token asks for: one provider session, or all sessions of a subject (Back-Channel Logout §2.4). */
 export interface LogoutToken {
@@ -75,7 +76,8 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
       const signed = await server.keys.verify(jwt, others, 'stranger').catch(() => undefined);
       if (signed !== undefined) return { kind: 'other-algorithm', algorithm: signed.protectedHeader.alg };
     }
-    if (error instanceof errors.JOSEError) return { kind: 'invalid', reason: error.code };
+    if (error instanceof errors.JOSEError)
+      return { kind: 'invalid', reason: timeFault(error, server.nowMs() / 1000, tolerance) ?? error.code };
     const fault = sortFault(error);
     // A key id that is not in the key set as it is now is made up. Before we could look, nothing is known about it: a
     // provider that has just changed its keys sends the token again.
@@ -123,7 +125,8 @@ function faultOf(
   if (typeof event !== 'object' || event === null || Array.isArray(event)) return 'events';
   if (Object.hasOwn(payload, 'nonce')) return 'nonce';
   if (typeof jti !== 'string' || jti === '' || jti.length > 512) return 'jti';
-  if (iat > now + tolerance || iat < now - oldestIssue - tolerance) return 'iat';
+  const isUntimely = issueFault(now - iat, tolerance, { name: 'its five minutes', seconds: oldestIssue });
+  if (isUntimely !== undefined) return isUntimely;
   const named = [sid, sub].filter((value) => value !== undefined);
   if (named.length === 0 || named.some((value) => typeof value !== 'string' || value === '' || value.length > 255))
     return 'sid or sub';

@@ -117,6 +117,20 @@ describe('L-1 a logout token', () => {
     expect(refused.length).toBeGreaterThanOrEqual(Object.keys(bad).length);
   });
 
+  it('W39 that is too old, over or ahead is refused with a word that says by how much', async () => {
+    await loggedIn();
+    const times = [{ iat: now() - 400 }, { iat: now() + 60 }, { exp: now() - 60 }, { nbf: now() + 60 }];
+    for (const claims of times) expect((await logOutByProvider(world, { claims })).status).toBe(400);
+    const refused = world.log.lines.filter(({ audit }) => audit === 'logout_token_refused').slice(-times.length);
+    const words = [
+      /^iat is 40\d s ago, 9\d s outside/,
+      /^iat is [56]\d s ahead, [45]\d s/,
+      /^exp is 6\d s ago/,
+      /^nbf is/,
+    ];
+    for (const [index, word] of words.entries()) expect(refused[index]?.reason).toMatch(word);
+  });
+
   it('LO11 is neither an ID token nor an access token', async () => {
     const browser = await loggedIn();
     await call(browser);

@@ -9,7 +9,7 @@ import {
   type JWTVerifyResult,
   jwtVerify,
 } from 'jose';
-import { CallFailedError, type Caller } from './call.ts';
+import { type Caller, CallFailedError } from './call.ts';
 import { KeysUnavailableError, sortFault } from './faults.ts';
 
 /** A key set is read again after this long. Milliseconds. */

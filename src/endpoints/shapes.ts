@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import type { FrameMessage } from '../login/pages.ts';
-import { silentOutcomes } from '../login/silent.ts';
+import { type FrameMessage, silentOutcomes } from '../login/silent.ts';
 
 // What the endpoints answer: the route schemas and docs/endpoints.md are made from these.
 

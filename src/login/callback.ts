@@ -22,15 +22,16 @@ import {
 } from '../problems/errors.ts';
 import { buildIdentity } from '../session/session.ts';
 import { buildTokenSet, hardEnd, serializeTokenSet } from '../tokens/token-set.ts';
-import { subjectOf, transactionCookieAttributes } from './login.ts';
-import { sendFrameMessage, sendReloadInFrame } from './pages.ts';
+import { subjectOf } from './login.ts';
+import { sendReloadInFrame } from './pages.ts';
 import { offerRestart, rememberLogin, restartCookieName } from './restart.ts';
-import { endSilently, isBroughtIntoFrame, isPersonNeeded, silentCookieName } from './silent.ts';
+import { endSilently, isBroughtIntoFrame, isPersonNeeded, sendFrameMessage, silentCookieName } from './silent.ts';
 import {
   type LoginTransaction,
   openTransaction,
   sealTransaction,
   sortTransactions,
+  transactionCookieAttributes,
   transactionCookieName,
   transactionCookiePrefix,
   transactionCookieSeconds,

@@ -22,6 +22,7 @@ import {
   evictFor,
   sealTransaction,
   sortTransactions,
+  transactionCookieAttributes,
   transactionCookieName,
   transactionCookiePrefix,
   transactionCookieSeconds,
@@ -107,18 +108,6 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   reply.setCookie(name, value, { ...attributes, maxAge: transactionCookieSeconds });
   count('started');
   return reply.redirect(started.url, 303);
-}
-
-/** Lax, because the way back from the authorization server is cross-site; None only for its cross-site POST. */
-export function transactionCookieAttributes({ frontend }: FrontendContext) {
-  const isPost = frontend.authorizationServer.responseMode === 'form_post';
-  return {
-    path: '/',
-    httpOnly: true,
-    // Browsers take Secure cookies from http://localhost too, and None needs it.
-    secure: frontend.isSecure || isPost,
-    sameSite: isPost ? ('none' as const) : ('lax' as const),
-  };
 }
 
 /** Whose session no silent login replaces by another user's. */

@@ -6,9 +6,8 @@ import type { StartAgain } from '../http/error-handler.ts';
 import { isFrame } from '../http/request-source.ts';
 import { acceptTarget } from '../http/return-to.ts';
 import type { Problem } from '../problems/errors.ts';
-import { transactionCookieAttributes } from './login.ts';
 import { readParameters } from './third-party.ts';
-import type { LoginTransaction } from './transaction.ts';
+import { type LoginTransaction, transactionCookieAttributes } from './transaction.ts';
 
 /** A browser that was restarted a moment ago is not restarted again: no loops. Seconds. */
 const restartGuardSeconds = 60;

@@ -1,10 +1,13 @@
+import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { cookieValues } from '../http/cookies.ts';
 import { isFrame, isFromOwnPage } from '../http/request-source.ts';
 import { LoginSilentRepeated, type Problem, problem } from '../problems/errors.ts';
-import { transactionCookieAttributes } from './login.ts';
-import { sendFrameMessage } from './pages.ts';
+import { escapeHtml } from '../problems/page.ts';
+import { framedHeaders } from '../problems/security-headers.ts';
+import { sendPage } from './pages.ts';
+import { transactionCookieAttributes } from './transaction.ts';
 
 /** What an authorization server says where a person would have to do something (OpenID Connect Core §3.1.2.6). */
 const personNeeded = [
@@ -17,13 +20,6 @@ const personNeeded = [
 /** How a silent login (`prompt=none`) ends that logs nobody in. */
 export const silentOutcomes = [...personNeeded, 'other_user', 'failed'] as const;
 export type SilentOutcome = (typeof silentOutcomes)[number];
-
-/** In the transaction of a silent login. */
-export interface SilentLogin {
-  isFrame?: true;
-  /** Whose session the browser has: no other user may replace it. */
-  subject?: string;
-}
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -105,6 +101,32 @@ export function endSilently(
   }
   if (!isFramed) return reply.redirect(returnTo, 303);
   return sendFrameMessage(reply, frontend.origin, { outcome, ...(code === undefined ? {} : { code }) });
+}
+
+/** What the page around a frame is told. `source` and `isLoggedIn` are the names that pages know from other such servers. */
+export interface FrameMessage {
+  source: 'bff-silent-login';
+  isLoggedIn: boolean;
+  outcome: 'logged_in' | SilentOutcome;
+  /** The error, where it was one. */
+  code?: string | undefined;
+}
+
+// The code in the frame's address is used up, and yet nothing to leave there (CB11).
+const script = `history.replaceState(null, '', location.pathname);
+const { message, origin } = document.body.dataset;
+parent.postMessage(JSON.parse(message), origin);`;
+const scriptHash = createHash('sha256').update(script).digest('base64');
+
+/** Tells the page around the frame, and no page of another origin. */
+export function sendFrameMessage(
+  reply: FastifyReply,
+  origin: string,
+  said: Pick<FrameMessage, 'outcome' | 'code'>,
+): FastifyReply {
+  const message: FrameMessage = { source: 'bff-silent-login', isLoggedIn: said.outcome === 'logged_in', ...said };
+  const data = `data-origin="${escapeHtml(origin)}" data-message="${escapeHtml(JSON.stringify(message))}"`;
+  return sendPage(reply.headers(framedHeaders(scriptHash)), `<body ${data}><script>${script}</script></body>`);
 }
 
 /** For the error handler: `undefined` where a person waits, or a script that can read a problem. */

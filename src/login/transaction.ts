@@ -1,8 +1,8 @@
 import { hashId, type SealingKey } from '../crypto/keys.ts';
 import { open, seal } from '../crypto/seal.ts';
+import type { FrontendContext } from '../frontend/context.ts';
 import type { AuthorizationRequest } from '../oidc/authorization.ts';
 import type { Owner } from '../session/record-format.ts';
-import type { SilentLogin } from './silent.ts';
 
 /** One login attempt, sealed in a cookie of the browser that started it: an anonymous visitor costs the store nothing. */
 export interface LoginTransaction {
@@ -13,7 +13,12 @@ export interface LoginTransaction {
   returnTo: string;
   /** Asked for by a step-up, so that the session can say that it was. */
   isStepUp?: true;
-  silent?: SilentLogin;
+  /** With `prompt=none`. */
+  silent?: {
+    isFrame?: true;
+    /** Whose session the browser has: no other user may replace it. */
+    subject?: string;
+  };
   /** Another site asked for it. */
   isForeign?: true;
   /** Epoch milliseconds. */
@@ -64,6 +69,18 @@ export function openTransaction(
   const transaction = JSON.parse(text) as LoginTransaction;
   const isOurs = (transaction.issuer ?? issuer) === issuer && (transaction.client ?? clientId) === clientId;
   return isOurs ? transaction : undefined;
+}
+
+/** Lax, because the way back from the authorization server is cross-site; None only for its cross-site POST. */
+export function transactionCookieAttributes({ frontend }: FrontendContext) {
+  const isPost = frontend.authorizationServer.responseMode === 'form_post';
+  return {
+    path: '/',
+    httpOnly: true,
+    // Browsers take Secure cookies from http://localhost too, and None needs it.
+    secure: frontend.isSecure || isPost,
+    sameSite: isPost ? ('none' as const) : ('lax' as const),
+  };
 }
 
 export interface PendingTransaction {

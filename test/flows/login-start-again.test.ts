@@ -275,3 +275,31 @@ describe('W27 a login that does not even begin', () => {
     await other.stop();
   });
 });
+
+it('W27 W28 W34 all of it below the path of a frontend', async () => {
+  const other = await startWorld({
+    config: (data) => {
+      data.publicUrl += '/shop';
+      Object.assign(data.authorizationServer, { silentLoginFrame: true, thirdPartyInitiatedLogin: true });
+    },
+  });
+  const browser = other.browser();
+  const open = (path: string) => browser.navigate(path, { from: other.origin });
+  other.provider.faults = { authorize: { error: 'access_denied' } };
+  expect(startAgainOf(await open('/shop/bff/login?return_to=%2Fshop%2Fx'))).toBe(
+    '/shop/bff/login?return_to=%2Fshop%2Fx',
+  );
+  other.provider.faults = { authorize: { error: 'login_required' } };
+  expect((await open('/shop/bff/login?prompt=none&return_to=%2Fshop%2Fx')).url).toBe(`${other.origin}/shop/x`);
+  const frame = { from: other.origin, kind: 'iframe' } as const;
+  expect((await browser.crossSite('/shop/bff/callback?state=x', frame)).text).toContain(
+    'BFF_LOGIN_TRANSACTION_MISSING',
+  );
+  other.provider.reset();
+  const tile = `/shop/bff/login?iss=${encodeURIComponent(other.provider.issuer)}`;
+  const page = await browser.crossSite(tile, { from: 'https://portal.example' });
+  expect(leadsTo(page)).toMatch(/^\/shop\/bff\/login\?.*return_to=%2Fshop%2F&/);
+  expect((await open(leadsTo(page) ?? '')).url).toBe(`${other.origin}/shop/`);
+  expect(await isLoggedIn(browser, '/shop/bff/session')).toBe(true);
+  await other.stop();
+});

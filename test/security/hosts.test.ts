@@ -88,13 +88,12 @@ it.each([
   expect(redirectUri(await ask('evil.example', target, ['Accept: text/html']))).toBe(`${origin}/bff/callback`);
 });
 
-it.each([
-  'https://app.example.com:80/',
-  'https://high.example.com/',
-  'http://evil.example:80/',
-])('W37 the absolute target %s is nobody’s', async (target) => {
-  expect((await ask('app.example.com', target)).status).toBe(421);
-});
+it.each(['https://app.example.com:80/', 'https://high.example.com/', 'http://evil.example:80/'])(
+  'W37 the absolute target %s is nobody’s',
+  async (target) => {
+    expect((await ask('app.example.com', target)).status).toBe(421);
+  },
+);
 
 it('W37 a WebSocket handshake may name the port too', async () => {
   const lines = ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'];

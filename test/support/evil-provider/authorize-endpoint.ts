@@ -32,7 +32,9 @@ export function answerAuthorizationRequest(
     for (const value of parameterValues(fault[name], regular[name])) params.push([name, value]);
   }
   params.push(...(fault.extra ?? []));
-  return deliver(redirectUri, params, request.get('response_mode') ?? 'query');
+  const answer = deliver(redirectUri, params, request.get('response_mode') ?? 'query');
+  if (fault.isByScript !== true) return answer;
+  return { html: `<!doctype html><script>location.replace(${JSON.stringify(answer.headers?.location)})</script>` };
 }
 
 /** RFC 9126. */

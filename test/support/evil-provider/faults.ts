@@ -87,6 +87,8 @@ export interface AuthorizeFault extends ResponseFault {
   errorDescription?: string;
   errorUri?: string;
   extra?: [name: string, value: string][];
+  /** The answer goes on by a script of the provider's page: to the browser another site's request, no redirect of ours. */
+  isByScript?: boolean;
 }
 
 /** Assign to switch on, `undefined` or `reset()` to switch off. An array is used up from its front, one per request. */

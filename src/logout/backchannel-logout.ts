@@ -52,7 +52,8 @@ export async function backchannelLogout(
     ...(sub === undefined ? {} : { subject: sub }),
   };
   const identities = (await sessions.list(whose)).map(({ identity }) => identity);
-  if (!isExpectedAlgorithm(server.config, algorithm, identities)) return refuseAlgorithm(algorithm);
+  if (!isExpectedAlgorithm(server.config, algorithm, identities, server.idTokenAlgorithms))
+    return refuseAlgorithm(algorithm);
   // A login that came after the logout token was made is not what it means, however late it arrives (L-2).
   const count = await sessions.endAll(whose, 'back-channel-logout', iat + tolerance);
   await store.markUsed(marker, Math.max(60, Math.ceil(usableUntil - nowMs() / 1000)));

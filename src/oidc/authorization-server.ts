@@ -18,6 +18,8 @@ export interface AuthorizationServerOptions {
 export interface AuthorizationServer {
   config: AuthorizationServerConfig;
   keys: KeySet;
+  /** What this client's ID tokens were signed with, as far as this process has seen them. */
+  idTokenAlgorithms: Set<string>;
   nowMs: () => number;
   /** The openid-client configuration. Throws what `sortFault` sorts while the metadata was never readable. */
   configuration(): Promise<oidc.Configuration>;
@@ -52,6 +54,7 @@ export function createAuthorizationServer(
 
   return {
     config,
+    idTokenAlgorithms: new Set(),
     keys: createKeySet(caller, jwksUri, nowMs),
     nowMs,
     configuration: metadata.get,

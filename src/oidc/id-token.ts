@@ -62,6 +62,7 @@ export async function verifyIdToken(
   const maxAge = { name: 'idTokenMaxAge', seconds: config.idTokenMaxAge / 1000 };
   const fault = issueFault(now - iat, tolerance, maxAge);
   if (fault !== undefined) throw new UntimelyIdTokenError(`ID token: ${fault}`);
+  server.idTokenAlgorithms.add(protectedHeader.alg);
   return { ...payload, sub, iat };
 }
 

@@ -88,17 +88,20 @@ export async function verifyLogoutToken(server: AuthorizationServer, jwt: string
 
 /**
  * May a logout token have this algorithm? It should be the one that is registered for this client's ID tokens (§2.6): those
- * that the configuration names, else those that the ID tokens of its sessions had. Where nothing is known, any: a logout
- * that is missed is worse than one that nobody needed.
+ * that the configuration names, else those that the ID tokens of its sessions had. Where they are over already, as after
+ * a logout that the user began here, those of all of this client (`ofClient`). Where nothing is known, any: a logout that
+ * is missed is worse than one that nobody needed.
  */
 export function isExpectedAlgorithm(
   config: Pick<AuthorizationServerConfig, 'idTokenSigningAlgorithms'>,
   algorithm: string,
   sessions: { idTokenAlgorithms?: string[] }[],
+  ofClient: Iterable<string> = [],
 ): boolean {
   if (!isDeepStrictEqual(config.idTokenSigningAlgorithms, usualSigningAlgorithms)) return true; // it is one of them
   if (sessions.some(({ idTokenAlgorithms }) => idTokenAlgorithms === undefined)) return true;
-  const had = sessions.flatMap(({ idTokenAlgorithms = [] }) => idTokenAlgorithms);
+  const had =
+    sessions.length === 0 ? [...ofClient] : sessions.flatMap(({ idTokenAlgorithms = [] }) => idTokenAlgorithms);
   return had.length === 0 || had.map(nameOf).includes(nameOf(algorithm));
 }
 

@@ -91,10 +91,20 @@ describe('W48 a logout token', () => {
     expect(await lives(browser)).toBe(true);
   });
 
-  it('W48 that names no session of ours is taken: nothing is known of its algorithm', async () => {
+  it('W48 that names no session of ours is taken as long as nothing is known of the algorithm', async () => {
     await start();
-    await loggedIn('RS256');
     expect((await logOutByProvider(world, { alg: 'ES256', sub: null, sid: 'nobody' })).status).toBe(200);
+  });
+
+  it('W48 that comes after the logout of the user is judged by what this client’s ID tokens had', async () => {
+    await start();
+    const browser = await loggedIn('RS256');
+    await browser.fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } });
+    await expectRefused({ alg: 'ES256' });
+    expect((await logOutByProvider(world, { alg: 'RS256' })).status).toBe(200);
+    sign('ES256');
+    expect(await lives(await loggedIn('ES256', 'bob'))).toBe(true);
+    expect((await logOutByProvider(world, { alg: 'ES256', sub: 'alice', sid: null })).status).toBe(200);
   });
 
   it('W48 that was refused is no mark for a login that is under way', async () => {

@@ -40,7 +40,7 @@ async function expectPassed(suiteWorld: SuiteWorld, module: ConformanceModule): 
     const reasons = log
       .warnings()
       .slice(warned)
-      .map(({ reason, fault }) => reason ?? (fault as { reason?: string }).reason);
+      .map(({ reason, fault }) => reason ?? (fault as { reason?: string } | undefined)?.reason);
     expect(reasons.join('; '), name).toMatch(module.told as RegExp);
   }
   if (module.logout !== undefined) {

@@ -24,6 +24,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
   const tombstones = new Map<string, number>();
   const markers = new Map<string, number>();
   const endedMarks = new Map<string, EndedMark & { until: number }>();
+  const kept = new Map<string, { value: Buffer; until: number }>();
   let changes = 0;
 
   const alive = (handle: string): MemoryRecord | undefined => {
@@ -41,7 +42,7 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     if (++changes % sweepEvery !== 0) return;
     for (const handle of records.keys()) alive(handle);
     for (const map of [tombstones, markers]) for (const [key, until] of map) if (until <= nowMs()) map.delete(key);
-    for (const [key, { until }] of endedMarks) if (until <= nowMs()) endedMarks.delete(key);
+    for (const map of [endedMarks, kept]) for (const [key, { until }] of map) if (until <= nowMs()) map.delete(key);
   };
   const list = (key: 'sidKey' | 'subKey' | 'frontendKey', value: string) =>
     [...records.entries()]
@@ -148,6 +149,15 @@ export function createMemoryStore(nowMs: () => number): SessionStore {
     },
     async isUsed(marker) {
       return (markers.get(marker) ?? 0) > nowMs();
+    },
+    async keep(key, value, ttlSeconds) {
+      sweep();
+      kept.set(key, { value, until: nowMs() + ttlSeconds * 1000 });
+    },
+    async take(key) {
+      const found = kept.get(key);
+      kept.delete(key);
+      return found !== undefined && found.until > nowMs() ? found.value : undefined;
     },
     async markEnded(key, before, ttlSeconds) {
       sweep();

@@ -166,6 +166,14 @@ return 'marked'`,
     keys: 1,
     lua: `return redis.call('HMGET', KEYS[1], 'us', 'provider', 'before')`,
   },
+  // KEYS what is kept. Sent twice it may be gone: as if its life had ended.
+  take: {
+    keys: 1,
+    lua: `
+local value = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return value`,
+  },
   // KEYS session: its node's clock
   clock: {
     keys: 1,

@@ -119,6 +119,13 @@ export function createRedisStore(redis: RedisClient, keyPrefix: string): Session
     async isUsed(marker) {
       return (await askRedis(() => redis.exists(`${keyPrefix}used:${marker}`))) === 1;
     },
+    async keep(key, value, ttlSeconds) {
+      await askRedis(() => redis.set(`${keyPrefix}kept:${key}`, value, 'EX', ttlSeconds));
+    },
+    async take(key) {
+      const value = await run('take', [`${keyPrefix}kept:${key}`], []);
+      return Buffer.isBuffer(value) ? value : undefined;
+    },
     async markEnded(indexKey, before, ttlSeconds) {
       await run('markEnded', [`${keyPrefix}ended:${indexKey}`], [before ?? '', ttlSeconds]);
     },

@@ -88,6 +88,10 @@ export interface SessionStore {
   markUsed(marker: string, ttlSeconds: number): Promise<boolean>;
   /** Was it marked within its life? */
   isUsed(marker: string): Promise<boolean>;
+  /** Keeps something sealed for whoever knows its key. */
+  keep(key: string, value: Buffer, ttlSeconds: number): Promise<void>;
+  /** What was kept under the key, within its life and once. */
+  take(key: string): Promise<Buffer | undefined>;
   /**
    * Notes that sessions of an index key were ended: a login that is under way has made none yet, and will look (W11).
    * `before`: the provider ended them, and means logins up to that instant of its own clock.

@@ -267,6 +267,22 @@ export function describeSessionStore(name: string, open: () => Promise<StoreUnde
       expect(await store.markUsed(marker, 60)).toBe(true);
     });
 
+    it('keeps what is left with it, byte for byte, until it is taken, once', async () => {
+      const key = newRecord().handle;
+      expect(await store.take(key)).toBeUndefined();
+      await store.keep(key, Buffer.from([0, 255, 10, 13, 128]), 60);
+      const answers = await Promise.all(Array.from({ length: 50 }, () => store.take(key)));
+      expect(answers.filter((answer) => answer !== undefined)).toEqual([Buffer.from([0, 255, 10, 13, 128])]);
+      expect(await store.take(key)).toBeUndefined();
+    });
+
+    it('keeps nothing longer than it was told to', async () => {
+      const key = newRecord().handle;
+      await store.keep(key, Buffer.from('kept'), 60);
+      await under.fastForward(61_000);
+      expect(await store.take(key)).toBeUndefined();
+    });
+
     it('lets exactly one of fifty at the same time be the first', async () => {
       const marker = newRecord().handle;
       const answers = await Promise.all(Array.from({ length: 50 }, () => store.markUsed(marker, 60)));

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Middleware } from 'koa';
 import Provider, { type ClientMetadata, type JWKS } from 'oidc-provider';
 import { Agent } from 'undici';
 import { adminRoutes } from './provider/admin-routes.ts';
@@ -39,6 +40,8 @@ export interface ProviderOptions {
   applicationRoles?: readonly string[];
   /** Default `offered`. */
   pushedAuthorizationRequests?: 'off' | 'offered' | 'required';
+  /** Takes authorization and logout requests by POST as well. Default: false. */
+  takesForms?: boolean;
   /** Signing keys with their private parts; default: a fresh ES256 key. An RSA key first means RS256. */
   jwks?: JWKS;
   /**
@@ -93,6 +96,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
       resources,
       applicationRoles: options.applicationRoles ?? ['reader'],
       pushedAuthorizationRequests: options.pushedAuthorizationRequests ?? 'offered',
+      takesForms: options.takesForms ?? false,
       dispatcher,
     }),
   );
@@ -102,6 +106,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
   oidc.on('backchannel.error', (_ctx, error, client) => {
     log(`back-channel logout of ${client.clientId} failed: ${describe(error)}`);
   });
+  if (options.takesForms === true) oidc.use(secureCookies);
   registerTokenExchange(oidc, { jwks, resources, users });
   oidc.use(tokenRequestObserver(oidc, options.onTokenRequest));
   oidc.use(loginRoutes(oidc, users, publicUrl));
@@ -126,6 +131,14 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
     },
   };
 }
+
+/** Cookies that other sites' forms bring must be Secure. Browsers take such from loopback over http, but Koa sends none. */
+const secureCookies: Middleware = async (ctx, next) => {
+  await next();
+  const cookies = ctx.res.getHeader('set-cookie');
+  const makeSecure = (cookie: string) => `${cookie}; secure`;
+  if (Array.isArray(cookies)) ctx.set('set-cookie', cookies.map(makeSecure));
+};
 
 function describe(error: Error): string {
   return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;

@@ -122,6 +122,7 @@ function configurationTables(top: JsonSchema): string {
 
 function typeOf(node: JsonSchema): string {
   if (node['x-unit'] !== undefined) return node['x-unit'];
+  if (node.const !== undefined) return `\`${String(node.const)}\``;
   if (node.enum !== undefined) return node.enum.map((value) => `\`${String(value)}\``).join(' ');
   if (node.type === 'array') return `list of ${node.items === undefined ? 'values' : typeOf(node.items)}`;
   if (node.type === 'object') {

@@ -18,6 +18,8 @@ export interface ProviderPolicy {
   /** What a client may do by itself, without a user: the `roles` of its client credentials tokens. */
   applicationRoles: readonly string[];
   pushedAuthorizationRequests: 'off' | 'offered' | 'required';
+  /** Authorization and logout requests by POST as well, which are other sites' forms. */
+  takesForms: boolean;
   /** Carries the back-channel logout calls; closed together with the provider. */
   dispatcher: Dispatcher;
 }
@@ -35,7 +37,8 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
     cookies: {
       keys: [randomBytes(32).toString('base64url')],
       // Lax, not Strict: the browser arrives here from another site, Cloakroom's, and should still be logged in.
-      long: { httpOnly: true, sameSite: 'lax', signed: true },
+      // A form comes with neither.
+      long: { httpOnly: true, sameSite: policy.takesForms ? 'none' : 'lax', signed: true },
       short: { httpOnly: true, sameSite: 'lax', signed: true },
     },
     claims: {
@@ -56,6 +59,7 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
       const actor = token.gty === EXCHANGED ? { act: { sub: token.clientId } } : {};
       return { ...accessTokenClaims(users, token.accountId), ...actor };
     },
+    enableHttpPostMethods: policy.takesForms,
     fetch: (input, init) => fetchWithoutLoopbackGuard(input, init, dispatcher),
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     loadExistingGrant: grantWhatWasAsked,

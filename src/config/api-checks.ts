@@ -1,7 +1,7 @@
 import { shownKey, shownPath } from '../crypto/shown.ts';
 import type { CrossProblem } from './document.ts';
 import type { ApiConfig } from './schema/api.ts';
-import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
+import { type AuthorizationServerConfig, logoutParameters } from './schema/authorization-server.ts';
 import { isReserved, isSteering } from './schema/reserved-headers.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
@@ -106,6 +106,34 @@ function checkUpstream(
       problems.push({
         path: [...path, key],
         message: 'has no effect: no upstream is https. Write https://, or remove it',
+      });
+  }
+}
+
+/** Each parameter of a logout says one thing. */
+export function checkLogout(
+  { idTokenHint, logoutParameterNames: names, extraLogoutParameters }: AuthorizationServerConfig,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
+  if (idTokenHint !== false && names.id_token_hint === false)
+    problems.push({
+      path: [...path, 'logoutParameterNames', 'id_token_hint'],
+      message: 'is false, and idTokenHint is not: remove one of them',
+    });
+  for (const name of logoutParameters) {
+    const theirName = names[name] ?? name;
+    if (theirName === false) continue;
+    const twin = logoutParameters.find((other) => other !== name && (names[other] ?? other) === theirName);
+    if (twin !== undefined && names[name] !== undefined)
+      problems.push({
+        path: [...path, 'logoutParameterNames', name],
+        message: `is the name of ${twin} too: give each its own`,
+      });
+    if (Object.hasOwn(extraLogoutParameters, theirName))
+      problems.push({
+        path: [...path, 'extraLogoutParameters', theirName],
+        message: 'is a parameter that Cloakroom sets itself: remove it here, or give that another name or false',
       });
   }
 }

@@ -1,5 +1,5 @@
 import { shownKey } from '../crypto/shown.ts';
-import { checkApis, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
+import { checkApis, checkLogout, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
@@ -165,6 +165,7 @@ function buildFrontend(
   const serverPath = [...path, 'authorizationServer'];
 
   checkClientAuthentication(server, serverPath, problems);
+  checkLogout(server, serverPath, problems);
   if (!isSecure)
     warnings.push(
       `frontend ${name}: publicUrl is plain http on loopback, so its cookies are not Secure and have no __Host- prefix: for development only`,

@@ -60,13 +60,16 @@ function redisSecrets({ redis }: ConfigInput['session']): Known[] {
 
 /** What is sent to authorization servers; extra parameters go there through every browser. */
 function clientSecrets({ path, input }: { path: PropertyKey[]; input: FrontendInput }): Known[] {
-  const { clientSecret, extraParameters } = input.authorizationServer;
+  const { clientSecret, extraParameters, extraLogoutParameters } = input.authorizationServer;
+  const fixed = { extraParameters, extraLogoutParameters };
   return present([
     { path: [...path, 'authorizationServer', 'clientSecret'], secret: clientSecret },
-    ...Object.entries(extraParameters).map(([name, value]) => ({
-      path: [...path, 'authorizationServer', 'extraParameters', name],
-      secret: new Secret(value),
-    })),
+    ...Object.entries(fixed).flatMap(([key, parameters]) =>
+      Object.entries(parameters).map(([name, value]) => ({
+        path: [...path, 'authorizationServer', key, name],
+        secret: new Secret(value),
+      })),
+    ),
     ...Object.entries(input.bearerIssuers).map(([name, { introspection }]) => ({
       path: [...path, 'bearerIssuers', name, 'introspection', 'clientSecret'],
       secret: introspection?.clientSecret,

@@ -55,20 +55,26 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
  */
 function parseFilled(data: unknown): z.ZodSafeParseResult<z.output<typeof configSchema>> {
   const first = configSchema.safeParse(data, { reportInput: true });
-  const scalars = (first.error?.issues ?? []).filter(
-    (issue) =>
-      issue.code === 'invalid_type' &&
-      typeof issue.input === 'string' &&
-      scalarOf(issue.expected, issue.input) !== undefined,
-  );
+  const scalars = (first.error?.issues ?? []).flatMap((issue) => {
+    const { path, input } = issue;
+    const values = typeof input === 'string' ? expectedTypes(issue).map((expected) => scalarOf(expected, input)) : [];
+    const value = values.find((each) => each !== undefined);
+    return value === undefined ? [] : [{ path, value }];
+  });
   if (scalars.length === 0) return first;
   const copy = structuredClone(data);
-  for (const issue of scalars) {
+  for (const { path, value } of scalars) {
     let holder = copy as Record<PropertyKey, unknown>;
-    for (const step of issue.path.slice(0, -1)) holder = holder[step] as Record<PropertyKey, unknown>;
-    holder[issue.path.at(-1) as PropertyKey] = scalarOf((issue as { expected: string }).expected, String(issue.input));
+    for (const step of path.slice(0, -1)) holder = holder[step] as Record<PropertyKey, unknown>;
+    holder[path.at(-1) as PropertyKey] = value;
   }
   return configSchema.safeParse(copy, { reportInput: true });
+}
+
+/** What the schema wanted where something else stood; one of several things, perhaps. */
+function expectedTypes(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === 'invalid_union') return issue.errors.flat().flatMap(expectedTypes);
+  return issue.code === 'invalid_type' ? [issue.expected] : [];
 }
 
 function scalarOf(expected: string, text: string): number | boolean | undefined {

@@ -31,6 +31,18 @@ export const usualSigningAlgorithms: z.output<typeof signingAlgorithm>[] = [
   'Ed25519',
 ];
 
+/** What an end-session request says (RP-Initiated Logout §2). */
+export const logoutParameters = [
+  'client_id',
+  'post_logout_redirect_uri',
+  'state',
+  'logout_hint',
+  'id_token_hint',
+] as const;
+
+/** Of a form, too, where a field of the name `submit` would be taken for the function. */
+const logoutParameterName = z.string().regex(/^(?!submit$)[A-Za-z0-9_.-]+$/, 'is no name for a parameter of a logout');
+
 /** One authorization server, and Cloakroom’s registration there. */
 export const authorizationServer = z.strictObject({
   issuer: url(
@@ -119,17 +131,40 @@ export const authorizationServer = z.strictObject({
     maximumRefreshTimeoutMs,
   ).prefault('30s'),
   clockTolerance: duration('How far the authorization server’s clock may differ.', 0).prefault('10s'),
-  revokeOnLogout: z
-    .boolean()
-    .prefault(true)
-    .meta({ description: 'Revoke the refresh token at logout (RFC 7009), in the background.' }),
+  revokeOnLogout: z.boolean().prefault(true).meta({
+    description:
+      'Revoke the refresh token at logout (RFC 7009), in the background: after `timeout`, while the browser is at the end-session page; at once where there is none, and when the process stops.',
+  }),
   strictLogoutTokenType: z.boolean().prefault(false).meta({
     description:
       'Accept logout tokens of type `logout+jwt` only. Many servers do not set it yet (Back-Channel Logout §4.1).',
   }),
-  idTokenHint: z.boolean().prefault(false).meta({
-    description:
-      'Send `id_token_hint` at logout. It puts the ID token into a URL that the browser sees (docs/adr/0003-no-id-token-hint-by-default.md).',
+  endSessionEndpoint: url(
+    'Where browsers log out at the server. Default: the `end_session_endpoint` of its metadata.',
+    'https://shop.eu.auth0.com/v2/logout',
+  ).optional(),
+  idTokenHint: z
+    .union([z.boolean(), z.literal('post')], { error: 'must be true, false or post' })
+    .prefault(false)
+    .meta({
+      description:
+        'Send the ID token as `id_token_hint` at logout, so that the server need not ask whether to log out. `post`: by a form, for servers that take one. `true`: in the URL, which puts it into histories and logs, and may be too long for them (docs/adr/0003-no-id-token-hint-by-default.md).',
+    }),
+  logoutParameterNames: z
+    .partialRecord(
+      z.enum(logoutParameters),
+      z.union([logoutParameterName, z.literal(false)], {
+        error: 'must be the name that your server gives this parameter, or false to leave it out',
+      }),
+    )
+    .prefault({})
+    .meta({
+      description:
+        'What the server calls the parameters `client_id`, `post_logout_redirect_uri`, `state`, `logout_hint` and `id_token_hint` of a logout, where it has names of its own; `false` leaves one out.',
+      examples: [{ post_logout_redirect_uri: 'logout_uri' }],
+    }),
+  extraLogoutParameters: z.record(logoutParameterName, z.string()).prefault({}).meta({
+    description: 'Fixed extra parameters of a logout, such as `federated` at Auth0.',
   }),
   postLogoutPath: z
     .string()

@@ -233,4 +233,59 @@ export const badValues: Record<string, Case[]> = {
       /10\.0\.0\.0\/8/,
     ),
   ],
+  'the logout': [
+    [
+      'a hint that is none',
+      (d) => Object.assign(d.authorizationServer, { idTokenHint: 'form' }),
+      'authorizationServer.idTokenHint',
+      /must be true, false or post/,
+    ],
+    [
+      'a hint that is left out',
+      (d) =>
+        Object.assign(d.authorizationServer, { idTokenHint: 'post', logoutParameterNames: { id_token_hint: false } }),
+      'authorizationServer.logoutParameterNames.id_token_hint',
+      /is false, and idTokenHint is not: remove one of them/,
+    ],
+    [
+      'an end-session page in plain http',
+      (d) => Object.assign(d.authorizationServer, { endSessionEndpoint: 'http://id.example.com/logout' }),
+      'authorizationServer.endSessionEndpoint',
+      /must be https/,
+    ],
+    [
+      'a name for a parameter that we don’t send',
+      (d) => Object.assign(d.authorizationServer, { logoutParameterNames: { returnTo: 'x' } }),
+      'authorizationServer.logoutParameterNames.returnTo',
+      /unknown key: remove it or correct its spelling/,
+    ],
+    [
+      'a name that is none',
+      (d) => Object.assign(d.authorizationServer, { logoutParameterNames: { state: true } }),
+      'authorizationServer.logoutParameterNames.state',
+      /the name that your server gives this parameter, or false/,
+    ],
+    [
+      'one name for two parameters',
+      (d) => Object.assign(d.authorizationServer, { logoutParameterNames: { client_id: 'state' } }),
+      'authorizationServer.logoutParameterNames.client_id',
+      /is the name of state too: give each its own/,
+    ],
+    [
+      'an extra parameter under a name of ours',
+      (d) =>
+        Object.assign(d.authorizationServer, {
+          logoutParameterNames: { post_logout_redirect_uri: 'returnTo' },
+          extraLogoutParameters: { returnTo: 'https://evil.example' },
+        }),
+      'authorizationServer.extraLogoutParameters.returnTo',
+      /sets itself: remove it here/,
+    ],
+    [
+      'an extra parameter that no form can have',
+      (d) => Object.assign(d.authorizationServer, { extraLogoutParameters: { submit: 'x' } }),
+      'authorizationServer.extraLogoutParameters.submit',
+      /is no name for a parameter of a logout/,
+    ],
+  ],
 };

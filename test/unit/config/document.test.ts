@@ -64,15 +64,19 @@ describe('references', () => {
         data.publicUrl = 'https://${env:HOST}';
         data.listen = { port: '${env:PORT}' };
         data.log = { requests: '${env:LOG}' };
+        data.workers = '${env:WORKERS}';
+        data.authorizationServer.idTokenHint = '${env:HINT}';
         data.session.keys = ['${env:KEY}'];
         data.authorizationServer.clientSecret = `\${file:${secretFile}}`;
       },
-      { HOST: 'shop.example.com', PORT: '8443', LOG: 'false', KEY: key },
+      { HOST: 'shop.example.com', PORT: '8443', LOG: 'false', WORKERS: '2', HINT: 'true', KEY: key },
     );
     const [frontend] = config.frontends;
     expect(frontend?.origin).toBe('https://shop.example.com');
     expect(config.listen.port).toBe(8443);
     expect(config.log.requests).toBe(false);
+    expect(config.workers).toBe(2);
+    expect(frontend?.authorizationServer.idTokenHint).toBe(true);
     expect(frontend?.authorizationServer.clientSecret?.reveal()).toBe('from-a-file-4711');
     expect(Buffer.from(config.session.keys[0]?.reveal() ?? '', 'base64').toString('base64url')).toBe(key);
   });

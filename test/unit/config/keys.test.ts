@@ -34,6 +34,8 @@ const places: Record<string, (data: Data, secret: string) => unknown> = {
     }),
   'authorizationServer.extraParameters.audience': (data, secret) =>
     Object.assign(data.authorizationServer, { extraParameters: { audience: secret } }),
+  'authorizationServer.extraLogoutParameters.audience': (data, secret) =>
+    Object.assign(data.authorizationServer, { extraLogoutParameters: { audience: secret } }),
   'authorizationServer.clientSecret': (data, secret) =>
     Object.assign(data.authorizationServer, { clientSecret: secret }),
   'bearerIssuers.mobile.introspection.clientSecret': (data, secret) =>

@@ -5,6 +5,7 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { callback } from '../login/callback.ts';
 import { login } from '../login/login.ts';
 import { backchannelLogout } from '../logout/backchannel-logout.ts';
+import { continueLogout } from '../logout/end-session.ts';
 import { frontchannelLogout } from '../logout/frontchannel-logout.ts';
 import { logout, logoutByLink } from '../logout/logout.ts';
 import { clearCookies } from './clear-cookies.ts';
@@ -69,6 +70,7 @@ export const endpoints: Endpoint[] = [
   { method: 'POST', path: '/refresh', handler: refresh, caller: 'page', csrf: 'header', answer: session },
   { method: 'POST', path: '/logout', handler: logout, caller: 'page', csrf: 'header', answer: logoutShape },
   { method: 'GET', path: '/logout', handler: logoutByLink, caller: 'page', csrf: 'own' },
+  { method: 'GET', path: '/end-session', handler: continueLogout, caller: 'anyone', csrf: 'own' },
   { method: 'GET', path: '/events', handler: streamEvents, caller: 'page', csrf: 'read' },
   { method: 'GET', path: '/sessions', handler: listMySessions, caller: 'page', csrf: 'read', answer: sessionsShape },
   { method: 'DELETE', path: '/sessions', handler: endMySessions, caller: 'page', csrf: 'header', answer: endedShape },

@@ -66,6 +66,6 @@ function describeSession(
       scope: tokens.scope,
     },
     ...always,
-    logoutUrl: `${frontend.basePath}/bff/logout?sid=${logoutSid(session)}`,
+    logoutUrl: `${frontend.basePath}/bff/logout?sid=${logoutSid(session.id)}`,
   };
 }

@@ -50,10 +50,10 @@ export const authenticatedShape = z
 
 export const logoutShape = z
   .object({
-    endSessionUrl: z
-      .string()
-      .nullable()
-      .meta({ description: 'Go there to log out at the authorization server too; null when it has no such page.' }),
+    endSessionUrl: z.string().nullable().meta({
+      description:
+        'Go there, by navigation, to log out at the authorization server too; null when it has no such page.',
+    }),
   })
   .meta({ description: 'The session has ended.' });
 

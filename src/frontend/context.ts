@@ -87,7 +87,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     assumedLifetime: config.tokens.assumedLifetime / 1000,
     scope: frontend.authorizationServer.scopes.join(' '),
     keepIdToken:
-      frontend.authorizationServer.idTokenHint ||
+      frontend.authorizationServer.idTokenHint !== false ||
       frontend.apis.some(
         ({ token, exchange, idTokenHeader }) =>
           idTokenHeader !== undefined || (token === 'exchange' && exchange.subjectToken === 'id_token'),

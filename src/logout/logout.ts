@@ -4,15 +4,16 @@ import type { Frontend } from '../config/config.ts';
 import { hashId } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { isPrefetch } from '../http/request-source.ts';
-import { buildEndSessionUrl } from '../oidc/logout.ts';
+import type { EndSession, LogoutHint } from '../oidc/logout.ts';
 import { CsrfRejected, LogoutSidInvalid, problem } from '../problems/errors.ts';
-import type { Session } from '../session/session.ts';
+import type { Identity } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import { tokensOf } from '../tokens/token-set.ts';
+import { addressOf, endSessionOf, goToEndSession, isOwnNavigation } from './end-session.ts';
 
 /**
- * `POST /bff/logout`: ends the session and says where to log out at the authorization server too. The one way out of a
- * session cookie that we can't read, which nothing else clears (W7).
+ * `POST /bff/logout`: ends the session, if there still is one, and says where to log out at the authorization server too
+ * (W26). The one way out of a session cookie that we can't read, which nothing else clears (W7).
  */
 export async function logout(
   context: FrontendContext,
@@ -22,7 +23,8 @@ export async function logout(
   const { frontend, signer } = context;
   const { kind } = readTicket(request.headers.cookie, frontend.cookieName, signer);
   if (kind === 'forged' || kind === 'ambiguous') reply.clearCookie(frontend.cookieName);
-  return { endSessionUrl: (await endSession(context, request, reply)) ?? null };
+  const endSession = await endOwnSession(context, request, reply);
+  return { endSessionUrl: endSession === undefined ? null : await addressOf(context, endSession) };
 }
 
 /** `GET /bff/logout?sid=…`: the same as a link. The `sid` keeps another site's image from logging anyone out (T62). */
@@ -35,32 +37,34 @@ export async function logoutByLink(
   if (isPrefetch(request.headers)) throw problem(CsrfRejected);
   const { current } = request.session;
   const { sid } = request.query as Record<string, unknown>;
-  if (current !== undefined && !(typeof sid === 'string' && isEqual(sid, logoutSid(current))))
-    throw problem(LogoutSidInvalid);
-  const { frontend } = context;
-  const endSessionUrl = await endSession(context, request, reply);
-  return reply.redirect(endSessionUrl ?? `${frontend.basePath}${frontend.authorizationServer.postLogoutPath}`, 303);
+  const { frontend, signer } = context;
+  const ticket = readTicket(request.headers.cookie, frontend.cookieName, signer);
+  // Also of a session that is over by now, if the browser still has its cookie.
+  const isProven = ticket.kind === 'valid' && typeof sid === 'string' && isEqual(sid, logoutSid(ticket.sessionId));
+  if (current !== undefined && !isProven) throw problem(LogoutSidInvalid);
+  const mayLeave = isProven || isOwnNavigation(request);
+  return goToEndSession(context, request, reply, mayLeave ? await endOwnSession(context, request, reply) : undefined);
 }
 
 /** Proof for a logout by link: only the session's own browser can know it (CS6). */
-export function logoutSid(session: Session): string {
-  return hashId('logout', session.id);
+export function logoutSid(sessionId: string): string {
+  return hashId('logout', sessionId);
 }
 
 /**
  * The local logout comes first and waits on nobody (LO4). When the store can't be asked this throws: saying "logged
- * out" would be a lie.
+ * out" would be a lie. Returns where the browser logs out at the authorization server.
  */
-async function endSession(
+async function endOwnSession(
   context: FrontendContext,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<string | undefined> {
+): Promise<EndSession | undefined> {
   const { frontend, server, coordinator, metrics } = context;
   const { current } = request.session;
   // The session plugin clears the cookie of a session that is over, if the cookie came along. A link on another site
   // comes without it: an answer that cleared it anyway would log the user out (T62).
-  if (current === undefined) return undefined;
+  if (current === undefined) return endSessionOf(context);
   await context.sessions.end(current.handle, 'logout');
   await request.session.destroy();
   forgetInBrowser(frontend, reply);
@@ -69,12 +73,20 @@ async function endSession(
 
   const { refreshToken, idToken } = tokensOf(current);
   const { config } = server;
-  if (config.revokeOnLogout && refreshToken !== undefined) coordinator.revoke(refreshToken);
-  return buildEndSessionUrl(server, {
-    postLogoutRedirectUri: `${frontend.origin}${frontend.basePath}${config.postLogoutPath}`,
-    logoutHint: current.identity.sid ?? current.identity.subject,
-    ...(config.idTokenHint && idToken !== undefined ? { idToken } : {}),
+  const endSession = await endSessionOf(context, {
+    logoutHint: logoutHintOf(current.identity),
+    ...(config.idTokenHint !== false && idToken !== undefined ? { idToken } : {}),
   });
+  // Several servers end their session with the token: first the browser gets there, in the time that we would have, and
+  // the server itself ends what it knows of (W45).
+  if (config.revokeOnLogout && refreshToken !== undefined)
+    coordinator.revoke(refreshToken, endSession === undefined ? 0 : config.timeout);
+  return endSession;
+}
+
+/** What the provider gave for this purpose (Entra), else its name for the session or the user. */
+function logoutHintOf({ claims, sid, subject }: Identity): LogoutHint['logoutHint'] {
+  return typeof claims.login_hint === 'string' ? claims.login_hint : (sid ?? subject);
 }
 
 /**

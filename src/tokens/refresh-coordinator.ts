@@ -38,8 +38,11 @@ export interface RefreshCoordinator {
    * moved on meanwhile comes back as it is: look again whether it has what you want.
    */
   refresh(session: Session, want?: Want): Promise<RefreshOutcome>;
-  /** Revokes in the background; `drain` waits for it. */
-  revoke(refreshToken: Secret): void;
+  /**
+   * Revokes in the background, after so many milliseconds; `drain` waits for it, and for no delay. A process that is
+   * killed revokes nothing.
+   */
+  revoke(refreshToken: Secret, delayMs?: number): void;
   /** Waits for everything that runs (RF19). */
   drain(): Promise<void>;
 }
@@ -75,6 +78,13 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
           log.warn({ frontend, fault: revoked.fault.kind }, 'refresh token was not revoked');
       }),
     );
+  };
+
+  const delayed = new Map<Secret, NodeJS.Timeout>();
+  const revokeNow = (refreshToken: Secret) => {
+    clearTimeout(delayed.get(refreshToken));
+    delayed.delete(refreshToken);
+    revoke(refreshToken);
   };
 
   const runGrant = createLeasedGrant({ ...options, revoke });
@@ -132,8 +142,12 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       }
       return withinBudget(flight, options.waitMs);
     },
-    revoke,
+    revoke(refreshToken, delayMs = 0) {
+      if (delayMs === 0) revoke(refreshToken);
+      else delayed.set(refreshToken, setTimeout(revokeNow, delayMs, refreshToken).unref());
+    },
     async drain() {
+      for (const refreshToken of delayed.keys()) revokeNow(refreshToken);
       while (background.size > 0) await Promise.allSettled(background);
     },
   };

@@ -96,7 +96,7 @@ describe('L-7 front-channel logout', () => {
       expect(page.header('x-content-type-options')).toBe('nosniff');
       expect(page.header('clear-site-data')).toBeUndefined(); // it would log out whatever this browser has now (LO14)
       expect(page.setCookies).toEqual([]);
-      expect(page.text).not.toContain('sid');
+      expect(page.text).not.toMatch(/sid-x|evil/);
     }
   });
 
@@ -110,5 +110,73 @@ describe('L-7 front-channel logout', () => {
     const other = await browser.fetch(`/bff/frontchannel-logout${query('sid-frames')}`, { method: 'POST' });
     expect([other.status, other.header('x-frame-options')]).toEqual([405, 'DENY']);
     expect(await isLoggedIn(browser)).toBe(true);
+  });
+});
+
+describe('W49 a front-channel logout that ends nothing says why', () => {
+  const iss = () => encodeURIComponent(world.provider.issuer);
+  const [noIss, noSid] = ['iss is missing', 'sid is missing'];
+  const faults: Record<string, [query: () => string, reasons: string[]]> = {
+    'without iss and sid, as default registrations send it': [() => '', [noIss, noSid]],
+    'without iss (Entra)': [() => '?sid=sid-told', [noIss]],
+    'without sid': [() => `?iss=${iss()}`, [noSid]],
+    'with sub instead of sid': [() => `?iss=${iss()}&sub=alice`, [noSid]],
+    'with empty ones': [() => '?iss=&sid=', [noIss, noSid]],
+    'with one of them twice': [() => `?iss=${iss()}&iss=${iss()}&sid=sid-told`, ['iss is there more than once']],
+    'with a list': [() => `?iss=${iss()}&sid[]=sid-told`, [noSid]],
+    'with a sid that is none': [() => query('x'.repeat(256)), ['sid is too long']],
+    'of another issuer': [() => query('sid-told', 'https://evil.example'), ['iss is another issuer']],
+    'of an issuer with a slash too many': [
+      () => query('sid-told', `${world.provider.issuer}/`),
+      ['iss is another issuer'],
+    ],
+  };
+
+  it.each(Object.entries(faults))('W49 %s', async (_name, [toQuery, reasons]) => {
+    const browser = await loggedIn('alice', 'sid-told');
+    const before = world.log.warnings().length;
+    const page = await frame(toQuery());
+    expect([page.status, page.header('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+    expect(page.text).toContain('<title>Not logged out</title>');
+    for (const reason of reasons) expect(page.text).toContain(reason);
+    expect(page.text).not.toMatch(/sid-told|evil/);
+    const lines = world.log.warnings().slice(before);
+    expect(lines).toEqual([
+      expect.objectContaining({
+        frontend: 'default',
+        reasons,
+        audit: 'front_channel_logout_refused',
+        msg: expect.stringContaining(
+          reasons[0] === noIss || reasons[0] === noSid ? 'frontchannel_logout_session_required' : 'ended nothing',
+        ),
+      }),
+    ]);
+    expect((await call(browser)).status).toBe(200);
+  });
+
+  it('W49 shows the issuer that came beside ours, if it is one', async () => {
+    const before = world.log.warnings().length;
+    await frame(query('x', `${world.provider.issuer}/`));
+    await frame(query('x', 'javascript:alert(1)\n{"level":"error"}'));
+    await frame(query('x', `https://evil.example/${'x'.repeat(300)}`));
+    await frame(query('x', 'https://user:password@evil.example/?token=abc#x'));
+    const { issuer } = world.provider;
+    const shown = world.log
+      .warnings()
+      .slice(before)
+      .map(({ expected, received }) => [expected, received]);
+    expect(shown).toEqual([
+      [issuer, `${issuer}/`],
+      [issuer, undefined],
+      [issuer, undefined],
+      [issuer, undefined],
+    ]);
+  });
+
+  it('W49 says "Logged out" of a session that is over already, or never was here', async () => {
+    const before = world.log.warnings().length;
+    const page = await frame(query('sid-unknown'));
+    expect(page.text).toContain('<title>Logged out</title>');
+    expect(world.log.warnings()).toHaveLength(before);
   });
 });

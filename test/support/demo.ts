@@ -32,6 +32,8 @@ export interface Demo {
   log: LogSink;
   /** Every access, refresh and ID token that the provider handed to Cloakroom so far. */
   tokens: string[];
+  /** The ID tokens among them. */
+  idTokens: string[];
   /** Bearer tokens as they arrived at the two APIs. */
   bearers: string[];
   stop(): Promise<void>;
@@ -44,9 +46,11 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
   const clients = [demoClient(origin), ...(options.otherClients ?? [])];
   const provider = await startProvider({ port: 0, publicUrl: origin, clients, ...options.provider });
   const tokens: string[] = [];
+  const idTokens: string[] = [];
   provider.oidc.on('grant.success', ({ body }) => {
     for (const [name, value] of Object.entries(body as Record<string, unknown>)) {
       if (/_token$/.test(name) && typeof value === 'string') tokens.push(value);
+      if (name === 'id_token' && typeof value === 'string') idTokens.push(value);
     }
   });
 
@@ -84,6 +88,7 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
     apis: { orders, catalog },
     log,
     tokens,
+    idTokens,
     bearers,
     async stop() {
       await app.close();

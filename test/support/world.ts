@@ -27,6 +27,8 @@ export interface WorldOptions {
   replicas?: number;
   /** `false`: every call asks Redis. For tests that change what is in Redis behind our back, or take it away. */
   nearCache?: false;
+  /** Paths of ours whose answers carry the ID token on purpose (`idTokenHint`). */
+  idTokenAt?: string[];
   /** How far each replica's own clock is off, milliseconds; with Redis. */
   skews?: number[];
 }
@@ -145,23 +147,26 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         one.history
           .filter((hop) => new URL(hop.url).origin === origin)
           .map((hop) => ({
+            path: new URL(hop.url).pathname,
             name: `answer of ${hop.method} ${new URL(hop.url).pathname}`,
             text: `${JSON.stringify(hop.headers)}\n${(hop.body ?? '').toString('latin1')}`,
           })),
       );
       await Promise.all([...browsers.map((one) => one.close()), upstream.stop(), provider.stop()]);
 
-      const tokens = provider.issuedSecrets(
-        'access_token',
-        'refresh_token',
-        'id_token',
-        'code_verifier',
-        'client_secret',
-      );
+      const idTokens = provider.issuedSecrets('id_token');
+      const tokens = [
+        ...provider.issuedSecrets('access_token', 'refresh_token', 'code_verifier', 'client_secret'),
+        ...idTokens,
+      ];
       const codes = provider.issuedSecrets('code');
       const keys = (data.session as { keys: string[] }).keys;
       const tickets = cookies.filter((value) => value.length > 40);
-      assertNoSecrets({ secrets: [...tokens, ...keys], haystacks: [...answers, ...searched] });
+      const carriers = answers.filter(({ path }) => options.idTokenAt?.includes(path));
+      const others = answers.filter((answer) => !carriers.includes(answer));
+      assertNoSecrets({ secrets: [...tokens, ...keys], haystacks: [...others, ...searched] });
+      const neverShown = [...tokens, ...keys].filter((secret) => !idTokens.includes(secret));
+      assertNoSecrets({ secrets: neverShown, haystacks: carriers });
       assertNoSecrets({
         secrets: [...tokens, ...codes, ...keys, ...tickets],
         haystacks: [

@@ -44,7 +44,7 @@ export interface Anonymous {
 
 /** The session has ended. */
 export interface Logout {
-  /** Go there to log out at the authorization server too; null when it has no such page. */
+  /** Go there, by navigation, to log out at the authorization server too; null when it has no such page. */
   endSessionUrl: string | null;
 }
 

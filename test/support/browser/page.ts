@@ -88,7 +88,7 @@ function attribute(tag: string, name: string): string | undefined {
   const value = match?.[2] ?? match?.[3] ?? match?.[4];
   return value
     ?.replaceAll('&quot;', '"')
-    .replaceAll('&#39;', "'")
+    .replaceAll(/&#(\d+);/g, (_reference, code: string) => String.fromCodePoint(Number(code)))
     .replaceAll('&lt;', '<')
     .replaceAll('&gt;', '>')
     .replaceAll('&#x2F;', '/')

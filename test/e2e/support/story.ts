@@ -15,8 +15,13 @@ export const it = base
   })
   // For stories about an API that the demo has not.
   .extend('demoConfig', (): DemoOptions['config'] => undefined)
-  .extend('demo', async ({ demoConfig }, { onCleanup }) => {
-    const demo = await startDemo(demoConfig === undefined ? {} : { config: demoConfig });
+  // For stories about another provider.
+  .extend(
+    'demoOptions',
+    async ({ demoConfig }): Promise<DemoOptions> => (demoConfig === undefined ? {} : { config: demoConfig }),
+  )
+  .extend('demo', async ({ demoOptions }, { onCleanup }) => {
+    const demo = await startDemo(demoOptions);
     onCleanup(async () => {
       await demo.stop();
       expect(demo.log.errors()).toEqual([]);

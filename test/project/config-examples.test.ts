@@ -53,6 +53,7 @@ describe('examples for authorization servers', () => {
   it('are there for those that we promise', () => {
     expect(vendors).toEqual([
       'auth0.yaml',
+      'cognito.yaml',
       'google.yaml',
       'keycloak.yaml',
       'microsoft-entra-id.yaml',
@@ -67,8 +68,8 @@ describe('examples for authorization servers', () => {
     const { origin } = frontends[0] as (typeof frontends)[number];
     const comments = read(join('config', file)).replace(/^[^#\n]*$/gm, '');
     expect(comments).toContain(`${origin}/bff/callback`);
-    // Two tell nobody of a logout in a way that counts, and their files say so.
-    const isSilent = ['google.yaml', 'microsoft-entra-id.yaml'].includes(file);
+    // Some tell nobody of a logout in a way that counts, and their files say so.
+    const isSilent = ['cognito.yaml', 'google.yaml', 'microsoft-entra-id.yaml'].includes(file);
     expect(comments).toMatch(isSilent ? /is no back-channel logout/ : /bff\/(back|front)channel-logout/);
   });
 

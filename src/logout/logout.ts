@@ -6,7 +6,7 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { isPrefetch } from '../http/request-source.ts';
 import type { EndSession, LogoutHint } from '../oidc/logout.ts';
 import { CsrfRejected, LogoutSidInvalid, problem } from '../problems/errors.ts';
-import type { Identity } from '../session/session.ts';
+import type { Identity, Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
 import { tokensOf } from '../tokens/token-set.ts';
 import { addressOf, endSessionOf, goToEndSession, isOwnNavigation } from './end-session.ts';
@@ -77,11 +77,39 @@ async function endOwnSession(
     logoutHint: logoutHintOf(current.identity),
     ...(config.idTokenHint !== false && idToken !== undefined ? { idToken } : {}),
   });
-  // Several servers end their session with the token: first the browser gets there, in the time that we would have, and
-  // the server itself ends what it knows of (W45).
-  if (config.revokeOnLogout && refreshToken !== undefined)
-    coordinator.revoke(refreshToken, endSession === undefined ? 0 : config.timeout);
+  if (config.revokeOnLogout && refreshToken !== undefined) {
+    // Several servers end their session with the token: first the browser gets there, in the time that we would have,
+    // and the server itself ends what it knows of (W45).
+    if (endSession === undefined) coordinator.revoke(refreshToken);
+    else {
+      const unless = noteSessions(context, current, request.log);
+      coordinator.revoke(refreshToken, { delayMs: config.timeout, unless });
+    }
+  }
   return endSession;
+}
+
+/**
+ * Tells later whether the user has logged in again since. Where the browser has not been at the provider's page, the new
+ * tokens may share the old one's grant, and would end with it (ADR 5).
+ */
+function noteSessions(
+  { sessions, frontend }: FrontendContext,
+  { identity, handle: ended }: Session,
+  log: FastifyRequest['log'],
+): () => Promise<boolean> {
+  const listTheirs = () => sessions.list({ issuer: identity.issuer, subject: identity.subject });
+  const before = listTheirs().catch(() => []); // other devices'; nobody waits for it
+  return async () => {
+    const known = new Set((await before).map(({ handle }) => handle));
+    const isBack = (await listTheirs()).some(({ handle }) => !known.has(handle));
+    if (isBack)
+      log.info(
+        { frontend: frontend.name, session: ended.slice(0, 12) },
+        'refresh token was not revoked: its user has logged in again',
+      );
+    return isBack;
+  };
 }
 
 /** What the provider gave for this purpose (Entra), else its name for the session or the user. */

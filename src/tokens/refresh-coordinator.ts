@@ -32,17 +32,21 @@ export interface CoordinatorOptions {
   metrics: Metrics;
 }
 
+/** A revocation that is not to be at once; but `drain` waits for no delay. */
+export interface Later {
+  delayMs: number;
+  /** Is it not to be any more, when its time has come? */
+  unless(): Promise<boolean>;
+}
+
 export interface RefreshCoordinator {
   /**
    * Gets the session what is wanted, once, however many ask, in this process and others. A session that somebody else
    * moved on meanwhile comes back as it is: look again whether it has what you want.
    */
   refresh(session: Session, want?: Want): Promise<RefreshOutcome>;
-  /**
-   * Revokes in the background, after so many milliseconds; `drain` waits for it, and for no delay. A process that is
-   * killed revokes nothing.
-   */
-  revoke(refreshToken: Secret, delayMs?: number): void;
+  /** Revokes in the background; `drain` waits for it. A process that is killed revokes nothing. */
+  revoke(refreshToken: Secret, later?: Later): void;
   /** Waits for everything that runs (RF19). */
   drain(): Promise<void>;
 }
@@ -80,11 +84,18 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
     );
   };
 
-  const delayed = new Map<Secret, NodeJS.Timeout>();
-  const revokeNow = (refreshToken: Secret) => {
-    clearTimeout(delayed.get(refreshToken));
-    delayed.delete(refreshToken);
-    revoke(refreshToken);
+  const delayed = new Set<() => void>();
+  const revokeLater = (refreshToken: Secret, { delayMs, unless }: Later) => {
+    const run = () => {
+      clearTimeout(timer);
+      delayed.delete(run);
+      const isKept = unless().catch(() => false);
+      void track(
+        isKept.then((kept) => (kept ? metrics.revocations.inc({ frontend, outcome: 'kept' }) : revoke(refreshToken))),
+      );
+    };
+    const timer = setTimeout(run, delayMs).unref();
+    delayed.add(run);
   };
 
   const runGrant = createLeasedGrant({ ...options, revoke });
@@ -142,12 +153,9 @@ export function createRefreshCoordinator(options: CoordinatorOptions): RefreshCo
       }
       return withinBudget(flight, options.waitMs);
     },
-    revoke(refreshToken, delayMs = 0) {
-      if (delayMs === 0) revoke(refreshToken);
-      else delayed.set(refreshToken, setTimeout(revokeNow, delayMs, refreshToken).unref());
-    },
+    revoke: (refreshToken, later) => (later === undefined ? revoke(refreshToken) : revokeLater(refreshToken, later)),
     async drain() {
-      for (const refreshToken of delayed.keys()) revokeNow(refreshToken);
+      for (const run of delayed) run();
       while (background.size > 0) await Promise.allSettled(background);
     },
   };

@@ -194,7 +194,13 @@ describe('W30 names of the logout parameters', () => {
 describe('W45 the revocation', () => {
   /** Whatever waits, waits for as long as a call to the provider may take. */
   const worldThatWaits = (timeout: string) =>
-    startWorld({ store: 'memory', config: (data) => Object.assign(data.authorizationServer, { timeout }) });
+    startWorld({
+      store: 'memory',
+      config(data) {
+        data.authorizationServer.timeout = timeout;
+        data.shutdown = { grace: '9h' }; // never shorter than calls may take
+      },
+    });
 
   it('W45 comes after the browser had time for the end-session page', async () => {
     const other = await worldThatWaits('2s');

@@ -130,7 +130,8 @@ describe('metrics', () => {
     await browser.fetch('/bff/logout', { method: 'POST', headers: csrf });
     await browser.fetch('/api/orders/1');
     const line = `${series.replace('TARGET', world.upstream.url)} ${value}\n`;
-    await expect.poll(metrics).toContain(line);
+    // The revocation is some seconds after the logout.
+    await expect.poll(metrics, { timeout: 10_000 }).toContain(line);
     expect(await metrics()).toContain(line); // asking is not counting
   });
 });

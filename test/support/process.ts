@@ -73,14 +73,14 @@ export async function writeConfig(data: unknown): Promise<{ file: string; folder
 }
 
 /** Waits until a URL answers with this status. */
-export async function untilAnswers(url: string, status: number, started?: Started): Promise<void> {
+export async function untilAnswers(url: string, status: number, started?: Started, timeoutMs = 15_000): Promise<void> {
   await until(
     async () => {
       if (started !== undefined && started.child.exitCode !== null)
         throw new Error(`ended with ${started.child.exitCode}:\n${started.stdout()}${started.stderr()}`);
       return (await statusOf(url)) === status;
     },
-    { timeoutMs: 15_000, message: `${status} from ${url}` },
+    { timeoutMs, message: `${status} from ${url}` },
   );
 }
 

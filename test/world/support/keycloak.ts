@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { startProcess } from '../../support/process.ts';
+import { type Started, startProcess } from '../../support/process.ts';
 import { freePort } from '../../support/redis.ts';
 import { until } from '../../support/wait.ts';
 
@@ -15,12 +15,12 @@ const cache = resolve(import.meta.dirname, '../../../.cloakroom/world');
 const START_TIMEOUT_MS = 480_000;
 
 export interface Keycloak {
-  /** `http://127.0.0.1:port`. */
-  url: string;
+  port: number;
   /** Calls its admin API, below `/admin/realms`, and returns what it answers. Throws for any other status than 2xx. */
   admin<T = unknown>(method: string, path: string, body?: unknown): Promise<T>;
-  /** Ends it; with its database in memory, nothing remains. */
-  stop(): Promise<void>;
+  /** Kills it; what is in its database stays for the next `start`. */
+  kill(): Promise<void>;
+  start(): Promise<void>;
 }
 
 /** A real Keycloak on loopback with this realm, as `kc.sh start-dev --import-realm` makes it. Takes about a minute. */
@@ -31,38 +31,33 @@ export async function startKeycloak(realm: string): Promise<Keycloak> {
   await writeFile(join(home, 'data/import/realm.json'), realm);
   const { realm: name } = JSON.parse(realm) as { realm: string };
 
-  const url = `http://127.0.0.1:${await freePort()}`;
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
   const [username, password] = ['admin', randomBytes(16).toString('hex')];
-  const { hostname, port } = new URL(url);
-  // kc.sh starts the JVM as its child. A test run that is killed must not leave it behind: the shell hears of its
-  // parent's death and ends the whole group.
-  const endWithParent = `trap 'kill -KILL 0' TERM; "$@" & wait $!`;
-  const started = startProcess(
-    'setpriv',
-    [
-      ...['--pdeathsig=TERM', 'sh', '-c', endWithParent, 'sh'],
-      ...[join(home, 'bin/kc.sh'), 'start-dev', '--db=dev-mem', '--import-realm'],
-      ...[`--http-host=${hostname}`, `--http-port=${port}`],
-    ],
-    { KC_BOOTSTRAP_ADMIN_USERNAME: username, KC_BOOTSTRAP_ADMIN_PASSWORD: password },
-  );
-  try {
-    await until(
-      async () => {
-        if (started.child.exitCode !== null) throw new Error(`Keycloak ended with ${started.child.exitCode}`);
-        const answer = await fetch(`${url}/realms/${name}/.well-known/openid-configuration`).catch(() => undefined);
-        await answer?.body?.cancel();
-        return answer?.status === 200;
-      },
-      { timeoutMs: START_TIMEOUT_MS, message: `the realm ${name} at ${url}` },
-    );
-  } catch (error) {
-    await started.kill();
-    throw new Error(`Keycloak does not start:\n${started.stdout()}${started.stderr()}`, { cause: error });
+  let running: Started | undefined;
+
+  async function start(): Promise<void> {
+    const started = launch(home, port, { username, password });
+    running = started;
+    try {
+      await until(
+        async () => {
+          if (started.child.exitCode !== null) throw new Error(`Keycloak ended with ${started.child.exitCode}`);
+          const answer = await fetch(`${url}/realms/${name}/.well-known/openid-configuration`).catch(() => undefined);
+          await answer?.body?.cancel();
+          return answer?.status === 200;
+        },
+        { timeoutMs: START_TIMEOUT_MS, message: `the realm ${name} at ${url}` },
+      );
+    } catch (error) {
+      await started.kill();
+      throw new Error(`Keycloak does not start:\n${started.stdout()}${started.stderr()}`, { cause: error });
+    }
   }
+  await start();
 
   return {
-    url,
+    port,
     async admin(method, path, body) {
       // Each time: an administrator's token lives for a minute only.
       const form = { grant_type: 'password', client_id: 'admin-cli', username, password };
@@ -76,8 +71,30 @@ export async function startKeycloak(realm: string): Promise<Keycloak> {
       });
       return answerOf(answer) as never;
     },
-    stop: () => started.kill(),
+    start,
+    kill: async () => running?.kill(),
   };
+}
+
+function launch(home: string, port: number, admin: { username: string; password: string }): Started {
+  // kc.sh starts the JVM as its child. A test run that is killed must not leave it behind: the shell hears of its
+  // parent's death and ends the whole group.
+  const endWithParent = `trap 'kill -KILL 0' TERM; "$@" & wait $!`;
+  return startProcess(
+    'setpriv',
+    [
+      ...['--pdeathsig=TERM', 'sh', '-c', endWithParent, 'sh'],
+      ...[join(home, 'bin/kc.sh'), 'start-dev', '--import-realm'],
+      ...['--http-host=127.0.0.1', `--http-port=${port}`],
+    ],
+    {
+      KC_BOOTSTRAP_ADMIN_USERNAME: admin.username,
+      KC_BOOTSTRAP_ADMIN_PASSWORD: admin.password,
+      JAVA_OPTS_KC_HEAP: '-Xms64m -Xmx512m',
+      // It lives for minutes: what the second compiler makes of it comes too late, and takes one of two cores till then.
+      JAVA_OPTS_APPEND: '-XX:TieredStopAtLevel=1',
+    },
+  );
 }
 
 async function answerOf(answer: Response): Promise<unknown> {

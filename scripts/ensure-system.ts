@@ -2,15 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-// `npm test` needs a Redis and an nginx, `npm run test:e2e` a Chromium, `npm run test:world` also a JVM and Maven. This
-// looks for each, installs Debian's package where it may (root and apt-get), and says in one line what to install where it
-// may not. It says nothing when all is there.
+// `npm test` needs a Redis and an nginx, `npm run test:e2e` a Chromium, `npm run test:world` also a JVM, Maven and Python.
+// This looks for each, installs Debian's package where it may (root and apt-get), and says in one line what to install
+// where it may not. It says nothing when all is there.
 
 interface Requirement {
   /** The variable that says where it is already: then nothing is looked for. */
   variable?: string;
   /** Any of these programs on the PATH will do. */
   programs: string[];
+  /** What one of them must run without an error, when to be there is not enough. */
+  trial?: string[];
   debianPackage: string;
   advice: string;
 }
@@ -43,6 +45,13 @@ const REQUIREMENTS: Record<string, Requirement> = {
     debianPackage: 'maven',
     advice: 'install maven (>= 3.6), which fetches Keycloak from Maven Central',
   },
+  python: {
+    programs: ['python3'],
+    // Debian has pip and the rest of a virtual environment in a package of its own.
+    trial: ['-c', 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))'],
+    debianPackage: 'python3-venv',
+    advice: 'install Python >= 3.10 with venv and ensurepip (python3-venv); it fetches Django from PyPI',
+  },
 };
 
 /** Another apt-get, such as an unattended upgrade, may hold dpkg's lock for a while. */
@@ -56,14 +65,15 @@ if (names.length === 0 || wanted.length < names.length) {
 }
 process.exitCode = Math.max(...wanted.map((requirement, index) => ensure(names[index] as string, requirement)));
 
-function ensure(what: string, { variable, programs, debianPackage, advice }: Requirement): number {
-  if ((variable !== undefined && process.env[variable]) || programs.some(isOnPath)) return 0;
+function ensure(what: string, { variable, programs, trial, debianPackage, advice }: Requirement): number {
+  const isThere = () => programs.some((program) => isOnPath(program) && works(program, trial));
+  if ((variable !== undefined && process.env[variable]) || isThere()) return 0;
   if (process.getuid?.() === 0 && isOnPath('apt-get')) {
     console.error(`The tests need ${what} and there is none: installing Debian's package ${debianPackage}.`);
     const complaint = installPackage(debianPackage);
     // The program decides, not apt-get: a package whose service cannot start, as in a container, counts as failed
     // there. The tests start the program themselves, on a port of their own.
-    if (programs.some(isOnPath)) return 0;
+    if (isThere()) return 0;
     if (complaint !== '') console.error(complaint);
   }
   console.error(`The tests need ${what}: ${advice}.`);
@@ -87,6 +97,10 @@ function installPackage(debianPackage: string): string {
     return `${stdout ?? ''}${stderr ?? ''}${error?.message ?? ''}`;
   });
   return outputs.join('').trim().split('\n').slice(-8).join('\n');
+}
+
+function works(program: string, trial?: string[]): boolean {
+  return trial === undefined || spawnSync(program, trial, { stdio: 'ignore' }).status === 0;
 }
 
 function isOnPath(program: string): boolean {

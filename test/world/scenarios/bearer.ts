@@ -38,7 +38,7 @@ export const bearer = {
   },
 
   async 'W43 a bearer token that the server is asked about'(world: RealWorld) {
-    const introspection = { ...(await world.server.introspection()), cache: '0s' };
+    const introspection = { ...(await world.server.introspection()), for: 'all', cache: '0s' };
     const { statusFor } = await openToPrograms(world, { types: ['at+jwt', 'JWT'], introspection });
     const { token, revoke } = await world.server.issueJobToken();
     expect(await statusFor(token)).toBe(200);

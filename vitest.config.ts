@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 const common = { testTimeout: 20_000, hookTimeout: 30_000, globals: false };
 
 // unit: pure, no Redis. The rest runs against the real peers: Redis, an OpenID provider, sockets. faults: replicas
-// in processes of their own, killed, frozen and cut off. e2e: Chromium. world: what needs a JVM, Go tools or minutes of
-// load; not in CI (docs/architecture.md, two lanes).
+// in processes of their own, killed, frozen and cut off. e2e: Chromium. world: what needs a JVM, Python, Go tools or
+// minutes of load; not in CI (docs/architecture.md, two lanes).
 export default defineConfig({
   test: {
     projects: [

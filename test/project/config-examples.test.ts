@@ -89,6 +89,7 @@ describe('deploy/keycloak/realm.json', () => {
     realm: string;
     clients: { clientId: string; secret?: string; redirectUris?: string[]; attributes?: Record<string, string> }[];
     clientScopes: { name: string }[];
+    attributes: Record<string, string>;
     roles: { realm: { name: string }[] };
   };
 
@@ -105,6 +106,9 @@ describe('deploy/keycloak/realm.json', () => {
     });
     const wanted = [...scopes, ...frontend.apis.flatMap((api) => api.scopes)].filter((scope) => scope !== 'openid');
     expect(realm.clientScopes.map(({ name }) => name)).toEqual(expect.arrayContaining(wanted));
+    const levels = frontend.apis.flatMap(({ routes }) => routes.flatMap(({ require }) => require.acr ?? []));
+    expect(levels).toEqual(['gold']);
+    expect(Object.keys(JSON.parse(realm.attributes['acr.loa.map'] as string))).toEqual(expect.arrayContaining(levels));
   });
 
   it('has no secret that everybody knows', () => {

@@ -35,10 +35,34 @@ function run(files: Record<string, string>): { status: number | null; table: str
 const row = (name: string, result: string) =>
   expect.stringMatching(new RegExp(`^${name} +│ ${result} +│ +\\d+\\.\\d$`));
 
+describe('what the lane needs', () => {
+  it('and is not to be had ends it with one line, not with a green skip', () => {
+    folder = mkdtempSync(join(tmpdir(), 'cloakroom-path-'));
+    // A Python without `venv`, as Debian installs it, where nothing can be installed.
+    writeFileSync(join(folder, 'python3'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const command = [join(root, 'scripts/ensure-system.ts'), 'python'];
+    const { status, stderr } = spawnSync(process.execPath, command, { env: { PATH: folder }, encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: expect.stringMatching(/^The tests need python: install Python >= 3\.10 .*\n$/),
+    });
+  });
+});
+
 describe('the table of npm run test:world', { timeout: 60_000 }, () => {
   it('is wired into that lane only', () => {
     const wired = Object.entries(scripts).filter(([, command]) => command.includes(reporter));
     expect(wired.map(([name]) => name)).toEqual(['test:world']);
+    expect(scripts['test:providers']).toBe('npm run test:world -- keycloak.test.ts django.test.ts');
+  });
+
+  it('says what a server does not offer, which counts as nothing', () => {
+    const { table } = run({ 'django.test.ts': `it('plays', () => {});` });
+    expect(table.slice(2, 4)).toEqual([
+      row('django: plays', 'passed'),
+      expect.stringMatching(/^django: .+ │ not offered by this server │ +$/),
+    ]);
+    expect(table.at(-1)).toBe('1 passed, 0 failed');
   });
 
   it('has a row for each proof and ends with the sums', () => {

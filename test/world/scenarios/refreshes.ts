@@ -9,8 +9,20 @@ export function idTokenIn(answer: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(token.split('.')[1] as string, 'base64url').toString());
 }
 
+/** With a server that takes each refresh token once and never again. */
+function strictly(play: (world: RealWorld) => Promise<void>) {
+  return async (world: RealWorld): Promise<void> => {
+    await world.server.detectReuse(true);
+    try {
+      await play(world);
+    } finally {
+      await world.server.detectReuse(false);
+    }
+  };
+}
+
 export const refreshes = {
-  async 'refresh with rotation'({ shop, server, ...world }: RealWorld) {
+  'refresh with rotation': strictly(async ({ shop, server, ...world }: RealWorld) => {
     const browser = await world.loggedIn(await server.addUser());
     const before = server.relay.refreshes().length;
     for (let count = 0; count < 3; count++) expect((await refresh(browser, shop)).status).toBe(200);
@@ -21,41 +33,44 @@ export const refreshes = {
     expect(new Set([...sent, received.at(-1)]).size).toBe(4);
     expect(sent.slice(1)).toEqual(received.slice(0, -1));
     expect((await call(browser, shop, '/api/orders/1')).status).toBe(200);
-  },
+  }),
 
-  async 'a stolen refresh token that comes again ends that session'({ shop, server, ...world }: RealWorld) {
-    await server.detectReuse();
-    const user = await server.addUser();
-    const browser = await world.loggedIn(user);
-    const elsewhere = await world.loggedIn(user);
-    const before = server.relay.refreshes().length;
-    for (let count = 0; count < 2; count++) expect((await refresh(browser, shop)).status).toBe(200);
-    const stolen = server.relay.refreshes()[before]?.form.get('refresh_token') as string;
-    const form = { grant_type: 'refresh_token', refresh_token: stolen };
-    await expect(post(server.tokenEndpoint, shop, form)).rejects.toThrow('invalid_grant');
+  'a stolen refresh token that comes again ends that session': strictly(
+    async ({ shop, server, ...world }: RealWorld) => {
+      const user = await server.addUser();
+      const browser = await world.loggedIn(user);
+      const elsewhere = await world.loggedIn(user);
+      const before = server.relay.refreshes().length;
+      for (let count = 0; count < 2; count++) expect((await refresh(browser, shop)).status).toBe(200);
+      const stolen = server.relay.refreshes()[before]?.form.get('refresh_token') as string;
+      const form = { grant_type: 'refresh_token', refresh_token: stolen };
+      await expect(post(server.tokenEndpoint, shop, form)).rejects.toThrow('invalid_grant');
 
-    const answer = await refresh(browser, shop);
-    expect({ status: answer.status, ...answer.json() }).toMatchObject({ status: 401, code: 'BFF_SESSION_REQUIRED' });
-    expect([await isLoggedIn(browser, shop), await isLoggedIn(elsewhere, shop)]).toEqual([false, true]);
-    expect((await refresh(elsewhere, shop)).status).toBe(200);
-  },
+      const answer = await refresh(browser, shop);
+      expect({ status: answer.status, ...answer.json() }).toMatchObject({ status: 401, code: 'BFF_SESSION_REQUIRED' });
+      expect([await isLoggedIn(browser, shop), await isLoggedIn(elsewhere, shop)]).toEqual([false, true]);
+      expect((await refresh(elsewhere, shop)).status).toBe(200);
+    },
+  ),
 
-  async '50 parallel calls at expiry: one refresh, and the session lives'({ shop, server, ...world }: RealWorld) {
-    await server.setAccessTokenLife(8);
-    const browser = await world.loggedIn(await server.addUser());
-    const order = async () => (await call(browser, shop, '/api/orders/1')).status;
-    expect(await order()).toBe(200);
-    const { token } = (await call(browser, shop, '/bff/session')).json<{ token: { expiresAt: number } }>();
-    await until(() => Date.now() / 1000 > token.expiresAt + 1, { timeoutMs: 20_000 });
+  '50 parallel calls at expiry: one refresh, and the session lives': strictly(
+    async ({ shop, server, ...world }: RealWorld) => {
+      await server.setAccessTokenLife(8);
+      const browser = await world.loggedIn(await server.addUser());
+      const order = async () => (await call(browser, shop, '/api/orders/1')).status;
+      expect(await order()).toBe(200);
+      const { token } = (await call(browser, shop, '/bff/session')).json<{ token: { expiresAt: number } }>();
+      await until(() => Date.now() / 1000 > token.expiresAt + 1, { timeoutMs: 20_000 });
 
-    const before = server.relay.refreshes().length;
-    const statuses = await Promise.all(Array.from({ length: 50 }, order));
-    expect(statuses).toEqual(Array(50).fill(200));
-    expect(server.relay.refreshes()).toHaveLength(before + 1);
-    expect(await isLoggedIn(browser, shop)).toBe(true);
-    await server.setAccessTokenLife(60);
-    expect((await refresh(browser, shop)).status).toBe(200);
-  },
+      const before = server.relay.refreshes().length;
+      const statuses = await Promise.all(Array.from({ length: 50 }, order));
+      expect(statuses).toEqual(Array(50).fill(200));
+      expect(server.relay.refreshes()).toHaveLength(before + 1);
+      expect(await isLoggedIn(browser, shop)).toBe(true);
+      await server.setAccessTokenLife(60);
+      expect((await refresh(browser, shop)).status).toBe(200);
+    },
+  ),
 
   async 'W38 the same user logs in on a second device, and the first one refreshes'({
     shop,

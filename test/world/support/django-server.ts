@@ -68,7 +68,7 @@ export async function startDjangoServer(relayPort: number): Promise<RealServer> 
       django.settings.accessTokenSeconds = seconds;
       await redeploy();
     },
-    detectReuse: async () => {}, // it does from the start
+    detectReuse: async () => {}, // it always does, but for the time that it leaves to answers that got lost
     async logOutThere(browser) {
       await submit(browser, await browser.navigate(`${relay.url}/`));
     },

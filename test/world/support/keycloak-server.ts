@@ -130,7 +130,7 @@ export async function startKeycloakServer(realm: string, relayPort: number): Pro
       changeShop(({ attributes }) => {
         attributes['access.token.lifespan'] = String(seconds);
       }),
-    detectReuse: async () => admin('PUT', '/shop', { revokeRefreshToken: true, refreshTokenMaxReuse: 0 }),
+    detectReuse: async (isOn) => admin('PUT', '/shop', { revokeRefreshToken: isOn, refreshTokenMaxReuse: 0 }),
     async logOutThere(browser) {
       const question = await browser.navigate(`${issuer}/protocol/openid-connect/logout`);
       const page = await submit(browser, question);

@@ -38,8 +38,8 @@ export interface RealServer {
   introspection(): Promise<Client & { endpoint: string }>;
   /** Of the main shop's tokens from now on. Seconds. */
   setAccessTokenLife(seconds: number): Promise<void>;
-  /** From now on a refresh token that comes a second time ends all that came of its login. */
-  detectReuse(): Promise<void>;
+  /** Whether a refresh token that comes a second time ends all that came of its login. */
+  detectReuse(isOn: boolean): Promise<void>;
   /** The user logs out on the server's own page. */
   logOutThere(browser: Browser): Promise<void>;
   /** Ends the user's sessions, wherever they are. */

@@ -42,6 +42,8 @@ export interface ProviderOptions {
   pushedAuthorizationRequests?: 'off' | 'offered' | 'required';
   /** Takes authorization and logout requests by POST as well. Default: false. */
   takesForms?: boolean;
+  /** Claims are at UserInfo alone, as OpenID Connect Core §5.4 has it by default. Default: in the ID token. */
+  claimsAtUserInfo?: boolean;
   /** Signing keys with their private parts; default: a fresh ES256 key. An RSA key first means RS256. */
   jwks?: JWKS;
   /**
@@ -97,6 +99,7 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Runn
       applicationRoles: options.applicationRoles ?? ['reader'],
       pushedAuthorizationRequests: options.pushedAuthorizationRequests ?? 'offered',
       takesForms: options.takesForms ?? false,
+      claimsAtUserInfo: options.claimsAtUserInfo ?? false,
       dispatcher,
     }),
   );

@@ -20,13 +20,15 @@ export interface ProviderPolicy {
   pushedAuthorizationRequests: 'off' | 'offered' | 'required';
   /** Authorization and logout requests by POST as well, which are other sites' forms. */
   takesForms: boolean;
+  /** Claims are at UserInfo alone, and tokens are for UserInfo unless a request names a resource. */
+  claimsAtUserInfo: boolean;
   /** Carries the back-channel logout calls; closed together with the provider. */
   dispatcher: Dispatcher;
 }
 
 /** Everything oidc-provider is told. What is not here is its default, and its defaults follow RFC 9700. */
 export function buildConfiguration(policy: ProviderPolicy): Configuration {
-  const { users, jwks, dispatcher } = policy;
+  const { users, jwks, dispatcher, claimsAtUserInfo } = policy;
   const alg = signingAlgorithm(jwks);
   return {
     adapter: createMemoryAdapter(),
@@ -47,7 +49,7 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
       email: ['email', 'email_verified'],
     },
     // The ID token says who logged in: no access token made for an API could ask the userinfo endpoint for it.
-    conformIdTokenClaims: false,
+    conformIdTokenClaims: claimsAtUserInfo,
     findAccount: (_ctx, sub) => {
       if (!users.get(sub)) return undefined;
       // Read at every call: a refreshed ID token shows the roles of now, not those of the login.
@@ -81,7 +83,8 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
     },
     features: {
       devInteractions: { enabled: false },
-      userinfo: { enabled: false },
+      userinfo: { enabled: claimsAtUserInfo },
+      jwtUserinfo: { enabled: claimsAtUserInfo },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientAuthMethod !== 'none' },
       revocation: { enabled: true, allowedPolicy: ownTokenOnly },
@@ -97,7 +100,8 @@ export function buildConfiguration(policy: ProviderPolicy): Configuration {
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: (_ctx, _client, oneOf) => oneOf?.[0] ?? policy.resources.first,
+        defaultResource: (_ctx, _client, oneOf) =>
+          oneOf?.[0] ?? (claimsAtUserInfo ? undefined : policy.resources.first),
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx, resource) => policy.resources.describe(resource),
       },

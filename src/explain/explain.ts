@@ -34,7 +34,7 @@ export interface Question {
   target: string;
   /** Which frontend, where there are several hosts. */
   host?: string;
-  /** Of the ID token of whoever is logged in; absent: nobody is. */
+  /** Of the ID token and UserInfo of whoever is logged in; absent: nobody is. */
   claims?: Claims;
 }
 
@@ -128,6 +128,7 @@ function explainApiCall(
   const rules = buildRules(api)(method, below);
   const caller = callerOf(api, rules, claims);
   lines.push(['caller', callers[caller]]);
+  if (caller === 'session') lines.push(['claims', claimSources[frontend.authorizationServer.userInfo]]);
   const judgedAs = judge(frontend, api, caller, claims, nowMs);
 
   lines.push([
@@ -159,6 +160,13 @@ const callers: Record<ExplainedCaller, string> = {
   guest: 'a guest: nobody is logged in',
   session: 'the session of a user with these claims',
   bearer: 'whoever brings a token with these claims: no session is accepted',
+};
+
+/** Where the claims of a session come from. */
+const claimSources: Record<Frontend['authorizationServer']['userInfo'], string> = {
+  never: 'of the ID token; UserInfo is not asked',
+  login: 'of the ID token, and those that it lacks from UserInfo, as of the login',
+  always: 'of the ID token, and those that it lacks from UserInfo, as of the login or the last refresh',
 };
 
 function refusalByPolicy(

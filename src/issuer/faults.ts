@@ -22,7 +22,11 @@ export type Mistake =
   | 'id-token-encrypted'
   | 'id-token-algorithm'
   | 'issuer-differs'
-  | 'metadata-missing';
+  | 'metadata-missing'
+  | 'userinfo-missing'
+  | 'userinfo-token'
+  | 'userinfo-encrypted'
+  | 'userinfo-algorithm';
 
 /** What was expected and what came instead, where that says more than the reason: nothing secret, nothing long. */
 export interface Difference {
@@ -132,6 +136,12 @@ export function difference(expected: unknown, received: unknown): Pick<Differenc
       .join(' ')
       .slice(0, 300);
   return { expected: shown(expected), received: shown(received) };
+}
+
+/** Of an answer whose status says that there is nothing in it to be used. */
+export function faultOfStatus(response: Response, said: Said & { status: number }, mistake?: Mistake): Fault {
+  if (isLater(said.status)) return later(response, said);
+  return { kind: 'untrusted', reason: `status ${said.status}`, said, ...(mistake === undefined ? {} : { mistake }) };
 }
 
 /** openid-client wraps what our caller throws; an unreachable server must not look like one that answered nonsense. */

@@ -106,6 +106,7 @@ export type EndpointName =
   | 'authorization_endpoint'
   | 'token_endpoint'
   | 'jwks_uri'
+  | 'userinfo_endpoint'
   | 'revocation_endpoint'
   | 'end_session_endpoint'
   | 'pushed_authorization_request_endpoint'

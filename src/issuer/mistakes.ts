@@ -18,6 +18,14 @@ const cures: Record<Mistake, string> = {
     'the metadata is that of another issuer: write issuer exactly as the metadata has it, with or without a slash at its end',
   'metadata-missing':
     'there is no metadata where issuer leads to: correct the name of the realm or tenant in issuer, or set metadataUrl',
+  'userinfo-missing':
+    'the metadata has no userinfo_endpoint: set userInfo to never, and have the claims put into the ID token',
+  'userinfo-token':
+    'UserInfo does not take the access token of the login: ask for the scope openid, and for no resource, audience or scope of an API in the login itself; else set userInfo to never',
+  'userinfo-encrypted':
+    'UserInfo is encrypted: remove userinfo_encrypted_response_alg from the registration, or its encryption key',
+  'userinfo-algorithm':
+    'UserInfo is signed with an algorithm that is not taken: register an asymmetric one (userinfo_signed_response_alg: RS256, PS256 or ES256) or none at all, or list it in idTokenSigningAlgorithms if it is asymmetric',
 };
 
 /**

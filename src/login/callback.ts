@@ -4,9 +4,8 @@ import type { FrontendContext } from '../frontend/context.ts';
 import { stepUpId } from '../frontend/step-up-link.ts';
 import type { Fault } from '../issuer/faults.ts';
 import { tellFault } from '../issuer/mistakes.ts';
-import { acceptAuthorizationResponse, redeemCode } from '../oidc/authorization.ts';
-import { type IdTokenClaims, signingAlgorithmOf } from '../oidc/id-token.ts';
-import type { TokenResponse } from '../oidc/token-response.ts';
+import { acceptAuthorizationResponse, type Redeemed, redeemCode } from '../oidc/authorization.ts';
+import { signingAlgorithmOf } from '../oidc/id-token.ts';
 import {
   AuthorizationServerUnavailable,
   LoginAnswerInvalid,
@@ -125,7 +124,10 @@ export async function callback(
     throw refuse(LoginNotStrongEnough, 'not-strong-enough');
   }
   if (redeemed.kind === 'failed') {
-    const [facts, message] = tellFault(redeemed.fault, 'the code could not be redeemed');
+    const [facts, message] = tellFault(
+      redeemed.fault,
+      redeemed.isUserInfo === true ? 'UserInfo could not be had' : 'the code could not be redeemed',
+    );
     request.log.warn({ frontend: frontend.name, ...facts }, message);
     throw refuse(...problemOf(redeemed.fault, facts.mistake !== undefined));
   }
@@ -135,6 +137,14 @@ export async function callback(
   if (silent !== undefined && isOtherUser(redeemed.claims.sub, [silent, subjectOf(request.session.current)])) {
     if (redeemed.response.refreshToken !== undefined) context.coordinator.revoke(redeemed.response.refreshToken);
     throw refuse(LoginOtherUser, 'other-user');
+  }
+
+  if (redeemed.withoutUserInfo !== undefined) {
+    const [facts, message] = tellFault(
+      redeemed.withoutUserInfo,
+      'UserInfo could not be had, the session begins with the claims of the ID token alone',
+    );
+    request.log.warn({ frontend: frontend.name, ...facts }, message);
   }
 
   // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
@@ -191,7 +201,7 @@ async function startSession(
   context: FrontendContext,
   request: FastifyRequest,
   transaction: LoginTransaction,
-  { response, claims }: { response: TokenResponse; claims: IdTokenClaims },
+  { response, claims, userInfo }: Extract<Redeemed, { kind: 'redeemed' }>,
   startedAt: number,
 ): Promise<void> {
   const { sessions, store, coordinator, tokenDefaults, server } = context;
@@ -214,7 +224,7 @@ async function startSession(
     const session = await sessions.create(
       sessionId,
       {
-        ...buildIdentity(claims, server.config.issuer),
+        ...buildIdentity(claims, server.config.issuer, userInfo),
         issuedAt: claims.iat,
         ...(response.idToken === undefined ? {} : { idTokenAlgorithms: [signingAlgorithmOf(response.idToken)] }),
         device: describeDevice(request.headers['user-agent']),

@@ -105,7 +105,11 @@ async function discover(
     execute: isPlainHttp(config) ? [oidc.allowInsecureRequests] : [],
   });
   const metadata = configuration.serverMetadata();
-  checkMetadata(metadata, config.issuer, endpoints, required, lastGood?.serverMetadata());
+  const asksUserInfo = config.userInfo !== 'never';
+  const used = asksUserInfo ? [...endpoints, 'userinfo_endpoint' as const] : endpoints;
+  checkMetadata(metadata, config.issuer, used, required, lastGood?.serverMetadata());
+  if (asksUserInfo && metadata.userinfo_endpoint === undefined)
+    throw new UntrustedAnswerError('the metadata has no userinfo_endpoint', undefined, { mistake: 'userinfo-missing' });
   const methods: unknown = metadata.code_challenge_methods_supported;
   if (!config.assumePkceS256 && !(Array.isArray(methods) && methods.includes('S256'))) {
     throw new UntrustedAnswerError(

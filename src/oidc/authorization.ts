@@ -5,6 +5,7 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
 import { type Authentication, isStrongEnough, mergeStrengths, type Strength } from './strength.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
+import { askUserInfo, type UserInfoClaims } from './userinfo.ts';
 
 /** One login attempt, with its secrets and what is asked of it; kept by the browser that started it, sealed. */
 export interface AuthorizationRequest extends Strength {
@@ -125,10 +126,18 @@ export function acceptAuthorizationResponse(
 
 /** `unused`: a refresh token that came although the login is refused. Nobody will use it: revoke it. */
 export type Redeemed =
-  | { kind: 'redeemed'; response: TokenResponse; claims: IdTokenClaims }
+  | {
+      kind: 'redeemed';
+      response: TokenResponse;
+      claims: IdTokenClaims;
+      userInfo?: UserInfoClaims;
+      /** Why there is none although it was asked for: `userInfoRequired` is off. */
+      withoutUserInfo?: Fault;
+    }
   /** Authenticated, but not as strongly or recently as asked (CB7). */
   | { kind: 'not-strong-enough'; received: Authentication; unused?: Secret }
-  | { kind: 'failed'; fault: Fault; unused?: Secret };
+  /** `isUserInfo`: the code was redeemed, and that failed. */
+  | { kind: 'failed'; fault: Fault; isUserInfo?: true; unused?: Secret };
 
 /** Redeems the code and verifies everything; no token leaves here before all checks passed (CB8). */
 export async function redeemCode(
@@ -158,12 +167,19 @@ export async function redeemCode(
     if (claims === undefined) throw new UntrustedAnswerError('no ID token');
     // What was asked for must be in the ID token, whatever the server thought of the request (T40).
     const received = authenticationIn(claims);
-    return isStrongEnough(request, received, {
+    const isStrong = isStrongEnough(request, received, {
       now: server.nowMs() / 1000,
       tolerance: server.config.clockTolerance / 1000,
-    })
-      ? { kind: 'redeemed', response, claims }
-      : { kind: 'not-strong-enough', received, ...unused() };
+    });
+    if (!isStrong) return { kind: 'not-strong-enough', received, ...unused() };
+    const redeemed = { kind: 'redeemed', response, claims } as const;
+    if (server.config.userInfo === 'never') return redeemed;
+    const answer = await askUserInfo(server, response.accessToken, claims.sub);
+    if (answer.kind === 'claims') return { ...redeemed, userInfo: answer.claims };
+    // Only whether it could be had is a matter of configuration, not whom it may be about.
+    return answer.kind === 'failed' && !server.config.userInfoRequired
+      ? { ...redeemed, withoutUserInfo: answer.fault }
+      : { kind: 'failed', isUserInfo: true, fault: answer.fault, ...unused() };
   } catch (error) {
     return { kind: 'failed', fault: sortFault(error), ...unused() };
   }

@@ -7,7 +7,7 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import type { TokenResponse } from './token-response.ts';
 
 /** Deeper claims are no claims; they overflow the stack of whoever writes them as JSON again (T38). */
-const deepestClaim = 32;
+export const deepestClaim = 32;
 
 /** The claims of a verified ID token. */
 export interface IdTokenClaims extends JWTPayload {
@@ -112,7 +112,7 @@ function checkAudience(payload: JWTPayload, clientId: string, trusted: string[])
   }
 }
 
-function isDeeperThan(levels: number, value: unknown): boolean {
+export function isDeeperThan(levels: number, value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner));
 }

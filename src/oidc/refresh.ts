@@ -6,6 +6,7 @@ import type { GrantTarget } from './api-grants.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
 import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
+import { askUserInfo, type UserInfoClaims } from './userinfo.ts';
 
 /** Who a refreshed ID token must be about (Core §12.2). When the user authenticated is not part of it (W38). */
 export interface KnownSubject {
@@ -21,6 +22,9 @@ export type Refreshed =
       claims?: IdTokenClaims;
       /** Why there are no new claims although an ID token came. */
       unverified?: string;
+      userInfo?: UserInfoClaims;
+      /** Why there is none although it was asked for. */
+      withoutUserInfo?: Fault;
     }
   /** The answer is about somebody else, for another client or forged: end the session, tell the audit log (RF4, T115). */
   | { kind: 'foreign'; reason: string; response?: TokenResponse }
@@ -32,10 +36,27 @@ export type Refreshed =
   | { kind: 'failed'; fault: Fault };
 
 /**
- * One refresh token grant (RFC 6749 §6), for the login's own token or for one API's `target`. Never tied to a browser's
- * request (RF6).
+ * One refresh token grant (RFC 6749 §6), for the login's own token or for one API's `target`, whose token is none for
+ * UserInfo. Never tied to a browser's request (RF6).
  */
 export async function refreshGrant(
+  server: AuthorizationServer,
+  refreshToken: Secret,
+  known: KnownSubject,
+  target?: GrantTarget,
+): Promise<Refreshed> {
+  const refreshed = await refresh(server, refreshToken, known, target);
+  if (refreshed.kind !== 'refreshed' || target !== undefined || server.config.userInfo !== 'always') return refreshed;
+  const { response } = refreshed;
+  const answer = await askUserInfo(server, response.accessToken, known.subject);
+  if (answer.kind === 'claims') return { ...refreshed, userInfo: answer.claims };
+  // The rotation is done: whatever else is wrong with UserInfo costs nobody the new tokens.
+  return answer.kind === 'foreign'
+    ? { kind: 'foreign', reason: answer.fault.reason, response }
+    : { ...refreshed, withoutUserInfo: answer.fault };
+}
+
+async function refresh(
   server: AuthorizationServer,
   refreshToken: Secret,
   known: KnownSubject,

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { StoredSession } from '../store/record.ts';
 
-/** Who is logged in, as the verified ID token says. Sealed in the store. */
+/** Who is logged in, as the verified ID token says, and UserInfo where it is asked. Sealed in the store. */
 export interface Identity {
   issuer: string;
   subject: string;
@@ -9,8 +9,12 @@ export interface Identity {
   client?: string;
   /** Session id at the authorization server, for back-channel logout. */
   sid?: string;
-  /** All claims of the ID token but those that only concern the protocol. */
+  /** All claims of the ID token but those that only concern the protocol, and those of UserInfo that it lacks. */
   claims: Record<string, unknown>;
+  /** All that UserInfo said when it was asked last: the next ID token may lack other claims than this one. */
+  userInfo?: Record<string, unknown>;
+  /** Names of claims that both have. Those in `claims` are the ID token's. */
+  inBoth?: string[];
   /** When the user authenticated, epoch seconds. */
   authTime?: number;
   acr?: string;
@@ -41,8 +45,20 @@ const protocolClaims = new Set([
   'jti',
 ]);
 
-/** The identity that the claims of a verified ID token give. */
-export function buildIdentity(claims: Record<string, unknown> & { sub: string }, issuer: string): Identity {
+/** What of UserInfo is never taken: how and until when somebody is logged in is the ID token's to say. */
+const notOfUserInfo = new Set([
+  ...protocolClaims,
+  ...['sub', 'sid', 'acr', 'amr', 'auth_time', 'session_expiry'],
+  // Claims that would have to be fetched elsewhere (Core §5.6.2), which nobody does, with access tokens for that.
+  ...['_claim_names', '_claim_sources'],
+]);
+
+/** The identity that the claims of a verified ID token give, over those of UserInfo. */
+export function buildIdentity(
+  claims: Record<string, unknown> & { sub: string },
+  issuer: string,
+  userInfo?: Record<string, unknown>,
+): Identity {
   const { sid, acr, nonce, auth_time: authTime } = claims;
   return {
     issuer,
@@ -51,7 +67,7 @@ export function buildIdentity(claims: Record<string, unknown> & { sub: string },
     ...(typeof acr === 'string' ? { acr } : {}),
     ...(typeof nonce === 'string' ? { nonce } : {}),
     ...(typeof authTime === 'number' ? { authTime } : {}),
-    claims: Object.fromEntries(Object.entries(claims).filter(([name]) => !protocolClaims.has(name))),
+    ...mergeClaims(without(protocolClaims, claims), userInfo && without(notOfUserInfo, userInfo)),
   };
 }
 
@@ -59,14 +75,20 @@ export function buildIdentity(claims: Record<string, unknown> & { sub: string },
 const authenticationClaims = ['acr', 'amr', 'auth_time'] as const;
 
 /**
- * The identity after a refresh whose ID token was verified. How the user authenticated stays what the login said: a
- * server may name there what happened since in another application of the same SSO session, and this session must not
- * get stronger by that. It may get weaker. `differs`: claims of that fact which came with other values.
+ * The identity after a refresh: what came anew, verified, replaces what was there from the same source. How the user
+ * authenticated stays what the login said: a server may name there what happened since in another application of the
+ * same SSO session, and this session must not get stronger by that. It may get weaker. `differs`: claims of that fact
+ * which came with other values.
  */
 export function refreshIdentity(
   previous: Identity,
-  claims: Record<string, unknown> & { sub: string },
+  { claims, userInfo }: { claims?: Record<string, unknown> & { sub: string }; userInfo?: Record<string, unknown> },
 ): { identity: Identity; differs: string[] } {
+  if (claims === undefined) {
+    if (userInfo === undefined) return { identity: previous, differs: [] };
+    const merged = mergeClaims(claimsOfIdToken(previous), without(notOfUserInfo, userInfo));
+    return { identity: { ...previous, ...merged }, differs: [] };
+  }
   const login = previous.claims;
   const differs = authenticationClaims.filter(
     (name) => claims[name] !== undefined && !isDeepStrictEqual(claims[name], login[name]),
@@ -76,7 +98,7 @@ export function refreshIdentity(
     authenticationClaims.map((name) => [name, isWeaker ? (claims[name] ?? login[name]) : login[name]]),
   );
   const { acr: _acr, authTime: _authTime, ...rest } = previous;
-  const next = buildIdentity({ ...claims, ...fact }, previous.issuer);
+  const next = buildIdentity({ ...claims, ...fact }, previous.issuer, userInfo ?? previous.userInfo);
   const present = Object.entries(next.claims).filter(([, value]) => value !== undefined);
   return { identity: { ...rest, ...next, claims: Object.fromEntries(present) }, differs };
 }
@@ -91,6 +113,26 @@ function isNoStronger(name: (typeof authenticationClaims)[number], now: unknown,
 
 function levelOf(acr: unknown): number | undefined {
   return typeof acr === 'string' && /^\d{1,4}$/.test(acr) ? Number(acr) : undefined;
+}
+
+function mergeClaims(
+  ofIdToken: Record<string, unknown>,
+  userInfo: Record<string, unknown> | undefined,
+): Pick<Identity, 'claims' | 'userInfo' | 'inBoth'> {
+  if (userInfo === undefined) return { claims: ofIdToken };
+  return {
+    claims: { ...userInfo, ...ofIdToken },
+    userInfo,
+    inBoth: Object.keys(userInfo).filter((name) => Object.hasOwn(ofIdToken, name)),
+  };
+}
+
+function claimsOfIdToken({ claims, userInfo = {}, inBoth = [] }: Identity): Record<string, unknown> {
+  return without(new Set(Object.keys(userInfo).filter((name) => !inBoth.includes(name))), claims);
+}
+
+function without(names: Set<string>, claims: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(claims).filter(([name]) => !names.has(name)));
 }
 
 /** An opened session. Its times move on when the store is asked again; everything else stays as it is. */

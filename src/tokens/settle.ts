@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../crypto/secret.ts';
 import { type Fault, isRefusedByServer, type Said } from '../issuer/faults.ts';
+import { tellFault } from '../issuer/mistakes.ts';
 import type { AuthorizationServer } from '../oidc/authorization-server.ts';
 import { signingAlgorithmOf } from '../oidc/id-token.ts';
 import type { Refreshed } from '../oidc/refresh.ts';
@@ -48,7 +49,7 @@ export interface Settlement {
     session: Session,
     lease: Lease,
     want: Want,
-    brought: Pick<Extract<Refreshed, { kind: 'refreshed' }>, 'response' | 'claims'>,
+    brought: Omit<Extract<Refreshed, { kind: 'refreshed' }>, 'kind'>,
   ): Promise<RefreshOutcome>;
   /** No token for this API, for a while; the session and its other tokens are not touched. */
   refuse(session: Session, lease: Lease, grant: ApiGrant, code: string, said?: Said): Promise<RefreshOutcome>;
@@ -151,13 +152,16 @@ export function createSettlement(options: SettlementOptions): Settlement {
   }
 
   return {
-    async store(session, lease, want, { response, claims }) {
+    async store(session, lease, want, brought) {
       pauses.reset();
+      const { response, claims, withoutUserInfo } = brought;
       const tokenSet = nextTokens(tokensOf(session), want, response, session.now);
-      const { identity, differs } =
-        claims === undefined
-          ? { identity: session.identity, differs: [] }
-          : refreshIdentity(noteAlgorithm(session.identity, response.idToken), claims);
+      const known = claims === undefined ? session.identity : noteAlgorithm(session.identity, response.idToken);
+      const { identity, differs } = refreshIdentity(known, brought);
+      if (withoutUserInfo !== undefined) {
+        const [facts, message] = tellFault(withoutUserInfo, 'UserInfo could not be had, what it said before stays');
+        log.warn({ ...named(session), ...facts }, message);
+      }
       if (differs.length > 0)
         log.warn(
           { ...named(session), claims: differs },

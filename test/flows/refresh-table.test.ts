@@ -97,6 +97,12 @@ const rows: Record<string, Row[]> = {
   A14: [['a dropped connection', refresh({ reset: true }), 2]],
   A15: [['W40 silence', refresh({ hang: true })]],
   A16: [['none', {}, 0]],
+  A17: [
+    ['W29 503', { userinfo: { status: 503 } }],
+    ['W29 no sub', { userinfo: { body: '{}' } }],
+    ['W29 a forged JWT', { userinfoJwt: { alg: 'forged' } }],
+  ],
+  A18: [['W29 another sub', { userinfo: { mutate: (json) => ({ ...json, sub: 'mallory' }) } }]],
 };
 
 it('the table has a row for every answer that is played', () => {
@@ -114,7 +120,10 @@ describe.each(['memory', 'redis'] as const)('what ends a session in %s', (store)
     world = await startWorld({
       store,
       provider: { accessTokenSeconds: 1, ...(id === 'A16' ? { rotation: 'omit' as const } : {}) },
-      config: (data) => Object.assign(data.authorizationServer, { timeout: '500ms', refreshTimeout: '500ms' }),
+      config: ({ authorizationServer }) => {
+        Object.assign(authorizationServer, { timeout: '500ms', refreshTimeout: '500ms' });
+        if (['A17', 'A18'].includes(id)) authorizationServer.userInfo = 'always';
+      },
     });
     world.allowErrors();
     if (id === 'A16') world.provider.faults.tokenResponse = member({ refresh_token: null }).refreshResponse;

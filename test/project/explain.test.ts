@@ -126,6 +126,20 @@ describe('cloakroom explain', () => {
     expect(stderr).toMatch(/bad\.yaml:1:\d+ publicUrl: /);
   });
 
+  it.each([
+    ['never', 'of the ID token; UserInfo is not asked'],
+    ['login', 'of the ID token, and those that it lacks from UserInfo, as of the login'],
+    ['always', 'of the ID token, and those that it lacks from UserInfo, as of the login or the last refresh'],
+  ])('W29 says where claims come from with userInfo: %s', (userInfo, expected) => {
+    const text = readFileSync(config, 'utf8').replace('clientId: shop', `clientId: shop\n  userInfo: ${userInfo}`);
+    const loaded = loadConfig(file('userinfo.yaml', text), {});
+    if (!loaded.ok) throw new Error(loaded.problems.map(formatProblem).join());
+    const ask = (claims?: { sub: string }) =>
+      explainCall(loaded.config, { method: 'GET', target: '/api/orders/1', ...(claims && { claims }) }).text;
+    expect(/^claims +(.*)$/m.exec(ask({ sub: 'alice' }))?.[1]).toBe(expected);
+    expect(ask()).not.toMatch(/^claims/m); // nobody has any
+  });
+
   it('asks which frontend is meant, and knows them apart', () => {
     const server =
       'authorizationServer: { issuer: https://id.example.com, clientId: x, clientSecret: a-real-one-8s7d6f }';

@@ -16,6 +16,8 @@ export interface DemoOptions {
   config?: (data: ConfigData) => void;
   /** Other clients, resources, token lifetimes, … */
   provider?: ProviderOptions;
+  /** Changes the registration of the demo's own client. */
+  client?: Partial<ReturnType<typeof demoClient>>;
   /** Registered at the provider besides the demo's own. */
   otherClients?: ProviderOptions['clients'];
 }
@@ -43,7 +45,7 @@ export interface Demo {
 export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
   const port = await freePort();
   const origin = `http://localhost:${port}`;
-  const clients = [demoClient(origin), ...(options.otherClients ?? [])];
+  const clients = [{ ...demoClient(origin), ...options.client }, ...(options.otherClients ?? [])];
   const provider = await startProvider({ port: 0, publicUrl: origin, clients, ...options.provider });
   const tokens: string[] = [];
   const idTokens: string[] = [];

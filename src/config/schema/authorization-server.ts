@@ -109,7 +109,7 @@ export const authorizationServer = z.strictObject({
     .meta({ description: 'Log in although the metadata does not say that PKCE S256 is supported (RFC 9700 §4.7.1).' }),
   idTokenSigningAlgorithms: z.array(signingAlgorithm).min(1).prefault(usualSigningAlgorithms).meta({
     description:
-      'Signature algorithms accepted on ID tokens. Symmetric ones and `none` never are. Logout tokens must have one of them too; as long as this is the default, one that the ID tokens of their sessions had.',
+      'Signature algorithms accepted on ID tokens and signed UserInfo answers. Symmetric ones and `none` never are. Logout tokens must have one of them too; as long as this is the default, one that the ID tokens of their sessions had.',
   }),
   idTokenMaxAge: duration(
     'How long ago an ID token may have been made (`iat`) when it comes. More is for servers that hand out the same one for a while; how long ago the user authenticated is `maxAge`.',
@@ -120,6 +120,14 @@ export const authorizationServer = z.strictObject({
     'After this long the metadata is read again, in the background; the last good one serves meanwhile. `0s` keeps none, for conformance tests: each login waits for what it says now (docs/conformance.md).',
     0,
   ).prefault('1h'),
+  userInfo: z.enum(['never', 'login', 'always']).prefault('never').meta({
+    description:
+      'Ask UserInfo for claims that the ID token does not have: never, once at the `login`, or `always`, that is at every refresh too. A claim of the ID token wins (docs/adr/0018-userinfo-is-asked-when-told-to.md).',
+  }),
+  userInfoRequired: z.boolean().prefault(true).meta({
+    description:
+      'Refuse a login whose UserInfo can’t be had. With `false` it begins with the claims of the ID token, and a warning. UserInfo of somebody else is refused in any case.',
+  }),
   trustedAudiences: z
     .array(z.string())
     .prefault([])
@@ -186,13 +194,15 @@ const pauseMarginMs = 3000;
 
 /**
  * How long one use of a refresh token may keep its session's lease, in milliseconds: the call, the key set behind it
- * (read once more where a signature fails), the commit, and a pause of the process. A lease that is lost before would
- * lead to a second use of the token while the first is unresolved (RF7).
+ * (read once more where a signature fails), UserInfo and the key set behind that where it is asked, the commit, and a
+ * pause of the process. A lease that is lost before would lead to a second use of the token while the first is
+ * unresolved (RF7).
  */
-export function refreshLease({ refreshTimeout, timeout }: AuthorizationServerConfig): {
+export function refreshLease({ refreshTimeout, timeout, userInfo }: AuthorizationServerConfig): {
   callMs: number;
   leaseMs: number;
 } {
-  const callMs = refreshTimeout + 2 * timeout + commitBudgetMs;
+  const userInfoMs = userInfo === 'always' ? 3 * timeout : 0;
+  const callMs = refreshTimeout + 2 * timeout + userInfoMs + commitBudgetMs;
   return { callMs, leaseMs: callMs + pauseMarginMs };
 }

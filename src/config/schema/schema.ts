@@ -118,7 +118,7 @@ const session = z.strictObject({
       'roles',
       'groups',
     ])
-    .meta({ description: 'ID token claims that `GET /bff/session` shows to the browser.' }),
+    .meta({ description: 'Claims of the user that `GET /bff/session` shows to the browser.' }),
 });
 
 const tokens = z.strictObject({

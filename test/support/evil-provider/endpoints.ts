@@ -4,10 +4,10 @@ import { answerAuthorizationRequest, answerEndSession, answerPushedRequest } fro
 import { authenticateClient } from './client-check.ts';
 import { type JwksFault, parameterValues, type TokenFault, takeFault } from './faults.ts';
 import { type Answer, sendAnswer } from './faulty-answer.ts';
-import { type Jwk, toJwk } from './jwt.ts';
+import { type Jwk, signJwt, toJwk } from './jwt.ts';
 import type { ProviderState } from './provider-state.ts';
 import { answerTokenRequest } from './token-endpoint.ts';
-import { revokeFamily } from './token-issuer.ts';
+import { revokeFamily, secretOf } from './token-issuer.ts';
 
 /** One request in the provider's log. */
 export interface RecordedRequest {
@@ -145,8 +145,8 @@ function metadata(state: ProviderState, issuer = state.issuer): Record<string, u
 
 /** The key set, with decoys in front when the fault asks for them. */
 export function jwks(state: ProviderState, { keys: count, duplicateKid, noKid }: JwksFault = {}): { keys: Jwk[] } {
-  const { idToken, refreshIdToken } = state.faults;
-  const used = [idToken, refreshIdToken].flat().map((fault) => fault?.alg);
+  const { idToken, refreshIdToken, userinfoJwt } = state.faults;
+  const used = [idToken, refreshIdToken, userinfoJwt].flat().map((fault) => fault?.alg);
   const withElliptic = [...used, ...state.settings.idTokenAlgorithms].includes('ES256');
   const real = state.keys.publicKeys(withElliptic);
   const decoys = Array.from({ length: Math.max(0, (count ?? 0) - real.length) }, (_, index) => ({
@@ -179,6 +179,12 @@ function userinfo(state: ProviderState, authorization = ''): Answer {
       json: { error: 'invalid_token' },
     };
   }
-  const { sub, claims } = token.login;
-  return { json: { sub, email: `${sub}@example.com`, ...claims } };
+  const { sub, claims, userInfo } = token.login;
+  const json = { sub, email: `${sub}@example.com`, ...claims, ...userInfo };
+  const fault = takeFault(state.faults, 'userinfoJwt');
+  if (fault === undefined) return { json };
+  const { clientId } = token;
+  const signed = { iss: state.issuer, aud: clientId, ...json };
+  const jwt = signJwt({ keys: state.keys, clientSecret: secretOf(state, clientId), claims: signed, typ: 'JWT', fault });
+  return { headers: { 'content-type': 'application/jwt' }, html: jwt ?? '' };
 }

@@ -107,6 +107,8 @@ export interface Faults {
   refreshIdToken?: Sequence<JwtFault>;
   accessToken?: Sequence<JwtFault>;
   userinfo?: Sequence<ResponseFault>;
+  /** UserInfo answers with a signed JWT, which goes wrong like this; `{}` is a good one. */
+  userinfoJwt?: Sequence<JwtFault>;
   revocation?: Sequence<ResponseFault>;
   endSession?: Sequence<ResponseFault & { state?: Parameter }>;
   /** The token endpoint asks for this nonce in DPoP proofs. */

@@ -7,6 +7,8 @@ export interface Login {
   sub: string;
   /** More claims of the ID token and of UserInfo. */
   claims?: Record<string, unknown>;
+  /** More claims of UserInfo alone, as OpenID Connect Core §5.4 has it by default. */
+  userInfo?: Record<string, unknown>;
   /** More claims of the access token. */
   accessTokenClaims?: Record<string, unknown>;
   /** The provider's session id; a new one per login unless given. */

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { buildIdentity, idleExpiresAt, sessionState, shouldTouch } from '../../../src/session/session.ts';
+import {
+  buildIdentity,
+  idleExpiresAt,
+  refreshIdentity,
+  sessionState,
+  shouldTouch,
+} from '../../../src/session/session.ts';
 
 const lifetimes = { idleTimeout: 600, absoluteTimeout: 3600 };
 const session = (change: object = {}) => ({ expiresAt: 4600, lastSeenAt: 1000, now: 1000, ...change });
@@ -57,6 +63,58 @@ describe('an identity', () => {
       issuer: 'https://id',
       subject: 'alice',
       claims: { ...odd, nonce: undefined },
+    });
+  });
+
+  it('W29 has the claims of UserInfo under those of the ID token, also such as no object literal has', () => {
+    const userInfo = JSON.parse(
+      '{"sub":"alice","name":"A.","groups":["g"],"__proto__":{"roles":["root"]},"iss":"x","sid":"y"}',
+    );
+    const identity = buildIdentity(claims, 'https://id', userInfo);
+    expect(identity).toMatchObject({ sid: 's1', claims: { name: 'Alice', roles: ['admin'], groups: ['g'] } });
+    expect(identity.userInfo).toMatchObject({ name: 'A.', groups: ['g'] });
+    expect(Object.keys(identity.userInfo ?? {})).toEqual(['name', 'groups', '__proto__']);
+    expect(Object.getPrototypeOf(identity.claims)).toBe(Object.prototype);
+    expect(identity.inBoth).toEqual(['name']);
+  });
+
+  describe('W29 after a refresh', () => {
+    const login = buildIdentity({ sub: 'alice', name: 'Alice', email: 'a@x' }, 'https://id', {
+      email: 'a@y',
+      groups: ['g'],
+      vip: 1,
+    });
+    const news = { claims: { sub: 'alice', name: 'Alicia' }, userInfo: { name: 'A.', groups: ['h'] } };
+    const { claims: idToken, userInfo } = news;
+
+    const old = { name: 'Alice', email: 'a@x' };
+    it.each([
+      ['nothing new', {}, { ...old, groups: ['g'], vip: 1 }, old],
+      [
+        'a new ID token',
+        { claims: idToken },
+        { name: 'Alicia', email: 'a@y', groups: ['g'], vip: 1 },
+        { name: 'Alicia' },
+      ],
+      ['new UserInfo', { userInfo }, { ...old, groups: ['h'] }, old],
+      ['both', news, { name: 'Alicia', groups: ['h'] }, { name: 'Alicia' }],
+    ])('is made of the newest of each: %s', (_what, given, expected, ofIdToken) => {
+      const renewed = refreshIdentity(login, given).identity;
+      expect(renewed.claims).toEqual({ sub: 'alice', ...expected });
+      // And it still knows which were whose, when it comes back from the record.
+      const again = refreshIdentity(JSON.parse(JSON.stringify(renewed)), { userInfo: {} }).identity;
+      expect(again.claims).toEqual({ sub: 'alice', ...ofIdToken });
+    });
+
+    it('keeps what it does not know, and all the rest of the login', () => {
+      const older = { ...login, device: 'Firefox', issuedAt: 7, later: true };
+      expect(refreshIdentity(older, news).identity).toMatchObject({ device: 'Firefox', issuedAt: 7, later: true });
+    });
+
+    it('is as ever where UserInfo is not asked', () => {
+      const plain = buildIdentity(claims, 'https://id');
+      expect(refreshIdentity(plain, {}).identity).toBe(plain);
+      expect(refreshIdentity(plain, { claims: idToken }).identity).not.toHaveProperty('userInfo');
     });
   });
 });

@@ -11,7 +11,7 @@ import {
   problem,
   SessionRequired,
   TokenRefused,
-  tokenUnavailable,
+  TokenUnavailable,
 } from '../problems/errors.ts';
 import type { Session } from '../session/session.ts';
 import { readTicket } from '../session/ticket.ts';
@@ -158,7 +158,10 @@ export function refusalOf(answer: Exclude<AccessToken, { kind: 'token' }>): Prob
     case 'refused':
       return problem(TokenRefused);
     case 'unavailable':
-      return tokenUnavailable(answer);
+      return problem(TokenUnavailable, {
+        retryAfterSeconds: answer.retryAfterMs / 1000,
+        loginHelps: answer.loginHelps === true,
+      });
   }
 }
 

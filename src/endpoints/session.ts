@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { readSilentOutcome } from '../login/silent.ts';
 import { logoutSid } from '../logout/logout.ts';
-import { problem, SessionRequired, tokenUnavailable } from '../problems/errors.ts';
+import { problem, SessionRequired, TokenUnavailable } from '../problems/errors.ts';
 import { idleExpiresAt, type Session } from '../session/session.ts';
 import { tokensOf } from '../tokens/token-set.ts';
 import type { SessionAnswer } from './shapes.ts';
@@ -24,13 +24,16 @@ export async function refresh(
   const outcome = await context.coordinator.refresh(session, { reason: 'asked' });
   switch (outcome.kind) {
     case 'refreshed':
-      if (outcome.missed !== undefined) throw tokenUnavailable({ retryAfterMs: 1000, loginHelps: true });
+      if (outcome.missed !== undefined) throw problem(TokenUnavailable, { retryAfterSeconds: 1, loginHelps: true });
       return describeSession(context, request, outcome.session);
     case 'ended':
       reply.clearCookie(context.frontend.cookieName);
       throw problem(SessionRequired);
     case 'unavailable':
-      throw tokenUnavailable(outcome);
+      throw problem(TokenUnavailable, {
+        retryAfterSeconds: outcome.retryAfterMs / 1000,
+        loginHelps: outcome.loginHelps === true,
+      });
   }
 }
 

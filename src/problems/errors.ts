@@ -262,20 +262,6 @@ export function problem(type: ProblemType, { retryAfterSeconds, ...details }: Pr
   return error;
 }
 
-/** No access token can be had right now. */
-export function tokenUnavailable({
-  retryAfterMs,
-  loginHelps,
-}: {
-  retryAfterMs: number;
-  loginHelps?: boolean;
-}): Problem {
-  return problem(TokenUnavailable, {
-    retryAfterSeconds: retryAfterMs / 1000,
-    ...(loginHelps === undefined ? {} : { loginHelps }),
-  });
-}
-
 export function isProblem(error: unknown): error is Problem {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('BFF_');
 }

@@ -5,9 +5,8 @@ import type { Metrics } from '../ops/metrics.ts';
 import type { Session } from '../session/session.ts';
 import { type ApplicationTokens, createApplicationTokens } from './application-tokens.ts';
 import { type ApiGrant, grantOf } from './grant.ts';
-import type { Want } from './leased-grant.ts';
 import type { RefreshCoordinator } from './refresh-coordinator.ts';
-import type { RefreshOutcome } from './refresh-rules.ts';
+import type { RefreshOutcome, Want } from './refresh-rules.ts';
 import {
   type AccessToken,
   type AttachedToken,

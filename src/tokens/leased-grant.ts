@@ -10,19 +10,10 @@ import {
   type LeaseLost,
   type RefreshOutcome,
   secondTryAfterMs,
+  type Want,
 } from './refresh-rules.ts';
 import { createSettlement, type SettlementOptions } from './settle.ts';
 import { tokensOf } from './token-set.ts';
-
-/** What a flight is for. */
-export interface Want {
-  /** A token for one API; absent: the login's own token set. */
-  grant?: ApiGrant;
-  /** `refused`: an API did not take the token that is there. `asked`: somebody wants everything new. */
-  reason?: 'refused' | 'asked';
-  /** The refresh token has just proved to be good: a refusal is about this API. */
-  isSecondTry?: boolean;
-}
 
 export type RunGrant = (session: Session, lease: Lease, want: Want) => Promise<RefreshOutcome | LeaseLost>;
 

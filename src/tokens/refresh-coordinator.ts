@@ -8,7 +8,7 @@ import type { Metrics } from '../ops/metrics.ts';
 import type { SessionChannel } from '../session/events.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';
 import type { Session } from '../session/session.ts';
-import { createLeasedGrant, type Want } from './leased-grant.ts';
+import { createLeasedGrant } from './leased-grant.ts';
 import {
   type CoordinatorLog,
   createQueue,
@@ -16,6 +16,7 @@ import {
   type LeaseLost,
   type RefreshOutcome,
   untilAnswered,
+  type Want,
   withinBudget,
 } from './refresh-rules.ts';
 import { type TokenDefaults, tokensOf } from './token-set.ts';

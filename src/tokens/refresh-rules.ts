@@ -4,6 +4,7 @@ import type { Refreshed } from '../oidc/refresh.ts';
 import { StoreUnavailableError } from '../redis/client.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';
 import type { Session } from '../session/session.ts';
+import type { ApiGrant } from './grant.ts';
 
 // Small decisions of the refresh coordinator that need none of its state.
 
@@ -13,6 +14,16 @@ export type RefreshOutcome =
   | { kind: 'refreshed'; session: Session; missed?: 'grant' | 'everything' }
   | { kind: 'ended' }
   | { kind: 'unavailable'; retryAfterMs: number; loginHelps?: boolean };
+
+/** What a flight is for. */
+export interface Want {
+  /** A token for one API; absent: the login's own token set. */
+  grant?: ApiGrant;
+  /** `refused`: an API did not take the token that is there. `asked`: somebody wants everything new. */
+  reason?: 'refused' | 'asked';
+  /** The refresh token has just proved to be good: a refusal is about this API. */
+  isSecondTry?: boolean;
+}
 
 export interface CoordinatorLog {
   info(facts: object, message: string): void;

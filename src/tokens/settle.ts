@@ -10,7 +10,6 @@ import type { SessionChannel } from '../session/events.ts';
 import type { SealedSessions } from '../session/sealed-sessions.ts';
 import { refreshIdentity, type Session } from '../session/session.ts';
 import { type ApiGrant, targetOf } from './grant.ts';
-import type { Want } from './leased-grant.ts';
 import {
   type CoordinatorLog,
   commitUntil,
@@ -18,6 +17,7 @@ import {
   type Lease,
   type RefreshOutcome,
   untilAnswered,
+  type Want,
 } from './refresh-rules.ts';
 import {
   addApiToken,

@@ -94,7 +94,7 @@ export function createLeasedGrant(options: SettlementOptions): RunGrant {
     const tokens = tokensOf(session);
     const subject = how.subjectToken === 'id_token' ? tokens.idToken : tokens.accessToken;
     if (subject === undefined) return settle.refuse(session, lease, grant, 'no-id-token');
-    const result: Granted = await exchangeGrant(server, subject, targetOf(grant) ?? {}, how);
+    const result: Granted = await exchangeGrant(server, subject, targetOf(grant), how);
     if (result.kind === 'granted') {
       const { refreshToken: _unused, idToken: _other, ...response } = result.response;
       return settle.store(session, lease, want, { response });

@@ -204,7 +204,8 @@ const longestDescription = 200;
 
 /** A server may give back whatever it was sent, the code and our secret too (T39): only what reads like words is kept. */
 export function saidIn(error: string, description: string | null | undefined): Said {
-  const text = (description ?? '')
+  // Nor is markup shown: who reads logs in a browser has not asked for it (T19).
+  const text = (/[<>]/.test(description ?? '') ? '(markup not shown)' : (description ?? ''))
     .slice(0, 4 * longestDescription)
     .replace(/[^\x20-\x7e]+/g, ' ')
     .replace(/\S{12,}/g, (word) => (word.split(/[^A-Za-z0-9]+/).every(isPlain) ? word : '(not shown)'))

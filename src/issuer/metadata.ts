@@ -68,8 +68,10 @@ export function createMetadata({
       lastFailure = { error, until: nowMs() + pauseMs, pauseMs };
       const keepsLastGood = isKept && good !== undefined;
       onStatus?.(keepsLastGood);
-      const [facts, message] = tellFault(sortFault(error), 'authorization server metadata is not usable');
-      log.warn({ issuer, reason: reasonOf(error), ...facts, keepsLastGood }, message);
+      log.warn(
+        { issuer, reason: reasonOf(error), ...tellFault(sortFault(error)), keepsLastGood },
+        'authorization server metadata is not usable',
+      );
       // Recovers by itself, also when nobody asks: the next person finds a login that works.
       if (isKept && !isClosed) retry = setTimeout(() => readOnce().catch(() => undefined), pauseMs).unref();
       throw error;

@@ -28,16 +28,10 @@ const cures: Record<Mistake, string> = {
     'UserInfo is signed with an algorithm that is not taken: register an asymmetric one (userinfo_signed_response_alg: RS256, PS256 or ES256) or none at all, or list it in idTokenSigningAlgorithms if it is asymmetric',
 };
 
-/**
- * A fault for the log: what it tells of, and a message with the cure. Nothing is decided by it: a server's words are only
- * read for a hint.
- */
-export function tellFault(
-  fault: Fault,
-  message: string,
-): [facts: { fault: Fault; mistake?: Mistake }, message: string] {
+/** A fault for the log, and what it tells of. Nothing is decided by it: a server's words are only read for a hint. */
+export function tellFault(fault: Fault): { fault: Fault; mistake?: Mistake; cure?: string } {
   const mistake = mistakeOf(fault);
-  return mistake === undefined ? [{ fault }, message] : [{ fault, mistake }, `${message}: ${cures[mistake]}`];
+  return mistake === undefined ? { fault } : { fault, mistake, cure: cures[mistake] };
 }
 
 function mistakeOf(fault: Fault): Mistake | undefined {

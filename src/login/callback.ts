@@ -96,8 +96,8 @@ export async function callback(
     const { error, said } = response;
     const isPermanent = isAboutUs.test(error);
     const refusal: Fault = isPermanent ? { kind: 'misconfigured', code: error, said } : { kind: 'rejected', said };
-    const [facts, message] = tellFault(refusal, 'the authorization server refused the login');
-    request.log[isPermanent ? 'warn' : 'info']({ frontend: frontend.name, code: error, ...facts }, message);
+    const facts = { frontend: frontend.name, code: error, ...tellFault(refusal) };
+    request.log[isPermanent ? 'warn' : 'info'](facts, 'the authorization server refused the login');
     if (request.silentLogin !== undefined && isPersonNeeded(error)) {
       metrics.logins.inc({ frontend: frontend.name, outcome: 'nobody' });
       return endSilently(context, request, reply, error);
@@ -124,11 +124,8 @@ export async function callback(
     throw refuse(LoginNotStrongEnough, 'not-strong-enough');
   }
   if (redeemed.kind === 'failed') {
-    const [facts, message] = tellFault(
-      redeemed.fault,
-      redeemed.isUserInfo === true ? 'UserInfo could not be had' : 'the code could not be redeemed',
-    );
-    request.log.warn({ frontend: frontend.name, ...facts }, message);
+    const facts = { frontend: frontend.name, ...tellFault(redeemed.fault) };
+    request.log.warn(facts, redeemed.isUserInfo ? 'UserInfo could not be had' : 'the code could not be redeemed');
     throw refuse(...problemOf(redeemed.fault, facts.mistake !== undefined));
   }
 
@@ -139,13 +136,11 @@ export async function callback(
     throw refuse(LoginOtherUser, 'other-user');
   }
 
-  if (redeemed.withoutUserInfo !== undefined) {
-    const [facts, message] = tellFault(
-      redeemed.withoutUserInfo,
-      'UserInfo could not be had, the session begins with the claims of the ID token alone',
+  if (redeemed.withoutUserInfo !== undefined)
+    request.log.warn(
+      { frontend: frontend.name, ...tellFault(redeemed.withoutUserInfo) },
+      'UserInfo could not be had: the session begins with the claims of the ID token alone',
     );
-    request.log.warn({ frontend: frontend.name, ...facts }, message);
-  }
 
   // 5. A new session under a new id; what this login replaces is ended (CB11, T11, T22).
   await startSession(context, request, transaction, redeemed, startedAt).catch((error: unknown) => {

@@ -8,7 +8,6 @@ import { tellFault } from '../issuer/mistakes.ts';
 import { loginStrength, startAuthorization } from '../oidc/authorization.ts';
 import {
   AuthorizationServerUnavailable,
-  LoginAnswerInvalid,
   LoginCrossSite,
   LoginNotNavigation,
   LoginStepUpInvalid,
@@ -76,11 +75,11 @@ export async function login(context: FrontendContext, request: FastifyRequest, r
   const started = await startAuthorization(server, context.redirectUri, chosen, frontend.loginResources, strength);
   if (started.kind === 'unavailable') {
     count('unavailable');
-    const [facts, message] = tellFault(started.fault, 'login could not start');
-    request.log.warn({ frontend: frontend.name, ...facts }, message);
-    throw started.fault.kind === 'unavailable'
-      ? problem(AuthorizationServerUnavailable, { retryAfterSeconds: 5 })
-      : problem(LoginAnswerInvalid, { isPermanent: true });
+    request.log.warn({ frontend: frontend.name, ...tellFault(started.fault) }, 'login could not start');
+    throw problem(AuthorizationServerUnavailable, {
+      retryAfterSeconds: 5, // metadata mend themselves when somebody mends them
+      isPermanent: started.fault.kind !== 'unavailable',
+    });
   }
 
   const ticket = readTicket(request.headers.cookie, frontend.cookieName, context.signer);

@@ -159,8 +159,10 @@ export function createSettlement(options: SettlementOptions): Settlement {
       const known = claims === undefined ? session.identity : noteAlgorithm(session.identity, response.idToken);
       const { identity, differs } = refreshIdentity(known, brought);
       if (withoutUserInfo !== undefined) {
-        const [facts, message] = tellFault(withoutUserInfo, 'UserInfo could not be had, what it said before stays');
-        log.warn({ ...named(session), ...facts }, message);
+        log.warn(
+          { ...named(session), ...tellFault(withoutUserInfo) },
+          'UserInfo could not be had: what it said before stays',
+        );
       }
       if (differs.length > 0)
         log.warn(

@@ -288,7 +288,7 @@ describe('metadata', () => {
         },
       });
       const isAsked = userInfo === 'login';
-      expect(await attemptLogin(world)).toMatchObject({ status: isAsked ? 502 : 303, isLoggedIn: !isAsked });
+      expect(await attemptLogin(world)).toMatchObject({ status: isAsked ? 503 : 303, isLoggedIn: !isAsked });
       expect(told()?.reason).toBe(isAsked ? reason : undefined);
       expect(told()?.mistake).toBe(isAsked && endpoint === undefined ? 'userinfo-missing' : undefined);
       await provider.stop();

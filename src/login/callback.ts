@@ -108,6 +108,7 @@ export async function callback(
       const unavailable = refuse(AuthorizationServerUnavailable, 'unavailable', { retryAfterSeconds: 5 });
       throw offerRestart(context, request, reply, unavailable);
     }
+    if (error === 'unmet_authentication_requirements') throw refuse(LoginNotStrongEnough, 'not-strong-enough');
     throw refuse(LoginRefused, 'refused', { isPermanent });
   }
 

@@ -86,6 +86,13 @@ describe('W27 an error of the authorization response', () => {
     await expectWayBack(page);
   });
 
+  it('W27 says so when the server can’t authenticate as strongly as asked', async () => {
+    world.provider.faults = { authorize: { error: 'unmet_authentication_requirements' } };
+    const page = await world.browser().login(wanted);
+    expect([page.status, problemCode(page)]).toEqual([403, 'BFF_LOGIN_NOT_STRONG_ENOUGH']);
+    expect(startAgainOf(page)).toBe(again);
+  });
+
   it.each(['access_denied', 'login_required'])('W27 %s does not begin again by itself', async (error) => {
     world.provider.faults = { authorize: { error } };
     const page = await world.browser().login(wanted);

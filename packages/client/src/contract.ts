@@ -29,14 +29,7 @@ export interface Authenticated {
   };
   loginUrl: string;
   /** How a silent login ended that logged nobody in, for a minute. While it stands here, begin no other by yourself. */
-  silentLogin?:
-    | 'login_required'
-    | 'interaction_required'
-    | 'consent_required'
-    | 'account_selection_required'
-    | 'other_user'
-    | 'failed'
-    | undefined;
+  silentLogin?: "login_required" | "interaction_required" | "consent_required" | "account_selection_required" | "other_user" | "failed" | undefined;
   /** A link that logs out; it carries the session’s own `sid` as proof. */
   logoutUrl: string;
 }
@@ -46,14 +39,7 @@ export interface Anonymous {
   authenticated: false;
   loginUrl: string;
   /** How a silent login ended that logged nobody in, for a minute. While it stands here, begin no other by yourself. */
-  silentLogin?:
-    | 'login_required'
-    | 'interaction_required'
-    | 'consent_required'
-    | 'account_selection_required'
-    | 'other_user'
-    | 'failed'
-    | undefined;
+  silentLogin?: "login_required" | "interaction_required" | "consent_required" | "account_selection_required" | "other_user" | "failed" | undefined;
 }
 
 /** The session has ended. */
@@ -88,18 +74,11 @@ export interface Ended {
 
 /** What the frame of a silent login says to the page around it. */
 export interface SilentLogin {
-  source: 'bff-silent-login';
+  source: "bff-silent-login";
   /** Did this login log somebody in? */
   isLoggedIn: boolean;
   /** `other_user`: of another user than the session, which is kept. `failed`: for whatever other reason. */
-  outcome:
-    | 'logged_in'
-    | 'login_required'
-    | 'interaction_required'
-    | 'consent_required'
-    | 'account_selection_required'
-    | 'other_user'
-    | 'failed';
+  outcome: "logged_in" | "login_required" | "interaction_required" | "consent_required" | "account_selection_required" | "other_user" | "failed";
   /** The error, where it was one: see docs/errors.md. */
   code?: string | undefined;
 }

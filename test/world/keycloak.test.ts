@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { freePort } from '../support/redis.ts';
 import { playable, scenarios } from './scenarios/all.ts';
+import { keycloakLogouts } from './scenarios/keycloak-logout.ts';
 import { type KeycloakServer, startKeycloakServer } from './support/keycloak-server.ts';
 import { openRealWorld, type RealWorld } from './support/real-world.ts';
 
@@ -53,3 +54,5 @@ it('a login without PKCE is refused by the realm', async () => {
 });
 
 for (const name of playable('keycloak')) it(name, () => scenarios[name](world));
+
+for (const [name, play] of Object.entries(keycloakLogouts)) it(name, () => play(world));

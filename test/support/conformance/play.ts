@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { Page } from '../browser/page.ts';
 import type { Browser } from '../browser.ts';
+import { leadsTo } from '../login-steps.ts';
 import { postForm } from '../logout-token.ts';
 import { type ConfigData, startWorld, type World } from '../world.ts';
 import { frameUrl } from './logout.ts';
@@ -76,6 +77,8 @@ export async function play({ world, suite, registration }: SuiteWorld, module: C
   let page = module.isBegunElsewhere
     ? await browser.navigate(`/bff/login?${new URLSearchParams({ iss: suite.issuer })}`, { from })
     : await browser.login('/');
+  const next = leadsTo(page);
+  if (next !== undefined) page = await browser.navigate(next, { from: browser.origin });
   for (let count = 1; count < (module.logins ?? 1); count++) page = await browser.login('/');
   const session = (await browser.fetch('/bff/session')).json<Played['session']>();
   const played: Played = { run, browser, page, session };

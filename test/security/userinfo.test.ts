@@ -258,6 +258,17 @@ describe('UserInfo that is good', () => {
     await logIn();
   });
 
+  it('W29 W20 is taken when it is a JWT with a key that replaced the one that was known', async () => {
+    await start();
+    world.provider.settings.refreshIdToken = false;
+    world.provider.faults.userinfoJwt = {};
+    const browser = await logIn();
+    world.provider.rotateKeys();
+    for (const { login } of world.provider.refreshFamilies()) login.userInfo = { roles: ['clerk', 'admin'] };
+    expect((await forceRefresh(browser)).json()).toMatchObject({ user: { roles: ['clerk', 'admin'] } });
+    expect(reasons()).toEqual([]);
+  });
+
   it('W29 is taken when it is a JWT that is called something else', async () => {
     await start();
     Object.assign(world.provider.faults, {

@@ -169,6 +169,12 @@ export function createSettlement(options: SettlementOptions): Settlement {
           { ...named(session), claims: differs },
           'a refreshed ID token tells of another authentication than the login’s (Core §12.2): the session gets no stronger by it',
         );
+      // Keycloak does so after an exchange that asked for less (keycloak#38990). Nobody else would notice.
+      if (response.idToken === undefined && isOpenId(tokensOf(session)) && !isOpenId(tokenSet))
+        log.warn(
+          named(session),
+          'a refresh has lost the scope openid, and the ID token with it: roles and other claims stay as they are until the next login. If an API has its tokens by exchange, put openid among its scopes',
+        );
       const endsAt = hardEnd(response, session.now, claims);
       if (endsAt !== undefined && Math.min(session.expiresAt, endsAt) <= session.now) {
         // The provider says that it is over (SE2): these tokens are used by nobody.
@@ -218,4 +224,8 @@ function noteAlgorithm(identity: Session['identity'], idToken: Secret | undefine
   if (idToken === undefined) return identity;
   const { idTokenAlgorithms = [] } = identity;
   return { ...identity, idTokenAlgorithms: [...new Set([...idTokenAlgorithms, signingAlgorithmOf(idToken)])] };
+}
+
+function isOpenId({ scope }: TokenSet): boolean {
+  return scope.split(' ').includes('openid');
 }

@@ -103,6 +103,7 @@ const rows: Record<string, Row[]> = {
     ['W29 a forged JWT', { userinfoJwt: { alg: 'forged' } }],
   ],
   A18: [['W29 another sub', { userinfo: { mutate: (json) => ({ ...json, sub: 'mallory' }) } }]],
+  A19: [['W47 Keycloak after an exchange for less', member({ scope: 'profile', id_token: null })]],
 };
 
 it('the table has a row for every answer that is played', () => {

@@ -23,7 +23,7 @@ export interface AuthorizationServer {
   nowMs: () => number;
   /** The openid-client configuration. Throws what `sortFault` sorts while the metadata was never readable. */
   configuration(): Promise<oidc.Configuration>;
-  /** The same for one call that has a time limit of its own and wants to know how far it came. */
+  /** The same for one call, with a time limit of its own; it can be told how far it came. */
   configurationFor(call: Pick<CallOptions, 'timeoutMs' | 'onStatus'>): Promise<oidc.Configuration>;
   /** Is the metadata known? For readiness; asks nothing. */
   isKnown(): boolean;
@@ -60,6 +60,8 @@ export function createAuthorizationServer(
     configuration: metadata.get,
     async configurationFor(call) {
       const server = (await metadata.get()).serverMetadata();
+      if (config.revocationEndpoint !== undefined)
+        Object.assign(server, { revocation_endpoint: config.revocationEndpoint });
       const configuration = new oidc.Configuration(server, config.clientId, clientMetadata, await authentication);
       configuration[oidc.customFetch] = (url, options) => caller.fetch(url, { ...options, ...call });
       configuration.timeout = Math.ceil((call.timeoutMs ?? config.timeout) / 1000);

@@ -78,7 +78,7 @@ export type Revoked = { kind: 'revoked' | 'not-offered' } | { kind: 'failed'; fa
 /** Revokes a refresh token (RFC 7009). "Unknown token" is success there. */
 export async function revokeRefreshToken(server: AuthorizationServer, refreshToken: Secret): Promise<Revoked> {
   try {
-    const configuration = await server.configuration();
+    const configuration = await server.configurationFor({});
     if (configuration.serverMetadata().revocation_endpoint === undefined) return { kind: 'not-offered' };
     await oidc.tokenRevocation(configuration, refreshToken.reveal(), { token_type_hint: 'refresh_token' });
     return { kind: 'revoked' };

@@ -202,4 +202,16 @@ describe('L-11 revocation', () => {
     expect(without.provider.requestsTo('revocation')).toEqual([]);
     await without.stop();
   });
+
+  it('W45 goes to the configured address where the metadata has none, as at django-oauth-toolkit', async () => {
+    const other = await startWorld({
+      store: 'memory',
+      config: ({ authorizationServer: server }) =>
+        Object.assign(server, { timeout: '1s', revocationEndpoint: `${server.issuer}/revoke` }),
+    });
+    other.provider.faults.discovery = { mutate: (json) => ({ ...json, revocation_endpoint: undefined }) };
+    expect((await logOut(await other.loggedIn())).status).toBe(200);
+    await until(() => other.provider.revoked.length === 1, { message: 'the revocation' });
+    await other.stop();
+  });
 });

@@ -25,6 +25,8 @@ beforeAll(async () => {
         ...client,
         scopes: ['openid', 'profile', 'email'],
         clockTolerance: '0s',
+        revocationEndpoint: server.revocationEndpoint,
+        idTokenHint: true,
       },
       apis: {
         orders: {
@@ -46,16 +48,15 @@ it('says itself what it does not offer, or shows it', async () => {
   const metadata = async (kind: string) =>
     (await (await fetch(`${server.issuer}/.well-known/${kind}`)).json()) as Record<string, unknown>;
   const openid = await metadata('openid-configuration');
-  for (const name of [
-    'backchannel_logout_supported',
-    'frontchannel_logout_supported',
-    'acr_values_supported',
-    'revocation_endpoint',
-  ])
+  for (const name of ['backchannel_logout_supported', 'frontchannel_logout_supported', 'acr_values_supported'])
     expect(openid).not.toHaveProperty(name);
   const { grant_types_supported: grants } = await metadata('oauth-authorization-server');
   expect(grants).toContain('refresh_token');
   expect(grants).not.toContain('urn:ietf:params:oauth:grant-type:token-exchange');
+
+  // Its end-session page takes no form but its own.
+  const body = new URLSearchParams({ client_id: shop.clientId });
+  expect((await fetch(String(openid.end_session_endpoint), { method: 'POST', body })).status).toBe(403);
 
   // An application has one grant: that of the shop is no client of its own.
   const client = { grant_type: 'client_credentials' };

@@ -143,6 +143,10 @@ export const authorizationServer = z.strictObject({
     description:
       'Revoke the refresh token at logout (RFC 7009), in the background: after `timeout`, while the browser is at the end-session page; at once where there is none, and when the process stops.',
   }),
+  revocationEndpoint: url(
+    'Where refresh tokens are revoked. Default: the `revocation_endpoint` of its metadata.',
+    'https://id.example.com/o/revoke_token/',
+  ).optional(),
   strictLogoutTokenType: z.boolean().prefault(false).meta({
     description:
       'Accept logout tokens of type `logout+jwt` only. Many servers do not set it yet (Back-Channel Logout §4.1).',

@@ -6,15 +6,15 @@ import { submit } from '../support/form.ts';
 import { post, type RealServer } from '../support/real-server.ts';
 import { type App, call, isLoggedIn, logIn, type RealWorld, refresh } from '../support/real-world.ts';
 
-/** The user logs out in this application, and at the server as it says. Where the browser ends. */
-async function logOut(browser: Browser, app: App, server: RealServer): Promise<string> {
+/** The user logs out in this application, and at the server as it says. */
+async function logOut(browser: Browser, app: App) {
   const answer = await call(browser, app, '/bff/logout', { method: 'POST' });
   const { endSessionUrl } = answer.json<{ endSessionUrl: string }>();
-  expect(endSessionUrl).toContain(server.issuer);
   expect(await isLoggedIn(browser, app)).toBe(false);
   const page = await browser.navigate(endSessionUrl, { from: app.origin });
   const isAsked = new URL(page.url).origin !== app.origin && findForm(page.text, page.url) !== undefined;
-  return (isAsked ? await submit(browser, page) : page).url;
+  const end = isAsked ? await submit(browser, page) : page;
+  return { endSessionUrl, isAsked, url: end.url };
 }
 
 /** The next refresh says that the session is over. */
@@ -37,11 +37,32 @@ export const ends = {
     const browser = await world.loggedIn(await server.addUser());
     expect((await refresh(browser, shop)).status).toBe(200);
     const { refresh_token: last } = JSON.parse(server.relay.refreshes().at(-1)?.answer as string);
-    expect(await logOut(browser, shop, server)).toMatch(new RegExp(`^${shop.origin}/(\\?state=.*)?$`));
+    const { endSessionUrl, isAsked, url } = await logOut(browser, shop);
+    expect(endSessionUrl).toContain(server.issuer);
+    expect(isAsked).toBe(server.asksAtLogout);
+    expect(url).toMatch(new RegExp(`^${shop.origin}/(\\?state=.*)?$`));
     const form = await browser.login('/');
     expect(form.url).toContain(server.relay.url);
     expect(form.text).toContain('name="password"');
     expect(await isRefused(server, shop, last as string)).toBe(true);
+  },
+
+  async 'W45 logout with the ID token in a form'({ server, ...world }: RealWorld) {
+    const gallery = await world.addApp({
+      change(data) {
+        data.authorizationServer.idTokenHint = 'post';
+      },
+    });
+    const user = await server.addUser();
+    const browser = world.browser();
+    await logIn(browser, gallery, user);
+    const { isAsked, url } = await logOut(browser, gallery);
+    expect({ isAsked, url }).toEqual({ isAsked: false, url: expect.stringContaining(`${gallery.origin}/`) });
+    expect(server.relay.overheard.some(({ form }) => form.has('id_token_hint'))).toBe(true);
+    expect(browser.history.filter((hop) => hop.url.includes('id_token_hint'))).toEqual([]);
+    // The server's session is over as well.
+    const again = await browser.navigate(`${gallery.origin}/bff/login`, { from: gallery.origin });
+    expect(again.text).toContain('name="password"');
   },
 
   async 'back-channel logout'({ shop, server, ...world }: RealWorld) {
@@ -63,7 +84,7 @@ export const ends = {
     await logIn(browser, gallery, user);
     const stream = await events(browser, gallery);
     // The server's page loads what it has to tell others in iframes, and goes back to the shop then.
-    await logOut(browser, shop, server);
+    await logOut(browser, shop);
     const page = browser.history.findLast(({ body }) => body?.includes('<iframe'));
     const frames = page?.body?.toString().matchAll(/<iframe[^>]+src="([^"]+)"/g) ?? [];
     const urls = [...frames].map(([, url]) => (url as string).replaceAll('&amp;', '&'));
@@ -98,8 +119,11 @@ export const ends = {
     const { browser, offline } = await openOffline(world);
     expect((await refresh(browser, offline)).status).toBe(200);
     const { refresh_token: last } = JSON.parse(server.relay.refreshes().at(-1)?.answer as string);
-    await logOut(browser, offline, server);
-    await until(() => isRefused(server, offline, last as string), { timeoutMs: 15_000, message: 'a revocation' });
+    await logOut(browser, offline);
+    const isRevoked = () =>
+      server.relay.overheard.some(({ form, status }) => form.get('token') === last && status === 200);
+    await until(isRevoked, { timeoutMs: 15_000, message: 'a revocation' });
+    expect(await isRefused(server, offline, last as string)).toBe(true);
   },
 };
 

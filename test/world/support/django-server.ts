@@ -34,6 +34,8 @@ export async function startDjangoServer(relayPort: number): Promise<RealServer> 
     name: 'django',
     issuer,
     tokenEndpoint,
+    revocationEndpoint: `${issuer}/revoke_token/`,
+    asksAtLogout: true,
     relay,
     async addUser(roles = ['clerk']) {
       const username = `alice-${randomBytes(4).toString('hex')}`;

@@ -76,6 +76,7 @@ export async function startKeycloakServer(realm: string, relayPort: number): Pro
     name: 'keycloak',
     issuer,
     tokenEndpoint,
+    asksAtLogout: false,
     relay,
     clientOf,
     async addUser(roles = ['clerk']) {

@@ -14,7 +14,7 @@ export const notOffered: Record<ServerName, ScenarioName[]> = {
     'step-up in another app of the same SSO session',
     'back-channel logout',
     'front-channel logout',
-    'offline access ends with a logout at the application',
+    'W45 logout with the ID token in a form',
     'a bearer token that is a JWT',
   ],
 };

@@ -26,6 +26,10 @@ export interface RealServer {
   name: ServerName;
   issuer: string;
   tokenEndpoint: string;
+  /** Where its metadata names none. */
+  revocationEndpoint?: string;
+  /** Asks whether to log out although it was given the ID token. */
+  asksAtLogout: boolean;
   relay: Relay;
   /** Alice Adams, each time with a name of her own, and the role `clerk` unless told otherwise. */
   addUser(roles?: string[]): Promise<User>;

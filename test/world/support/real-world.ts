@@ -93,6 +93,8 @@ export async function openRealWorld<Server extends RealServer>(
           authorizationServer: { issuer: server.issuer, ...client, scopes },
           apis: { orders: { path: '/api/orders', upstream: apiUrl } },
         };
+        const { revocationEndpoint } = server;
+        if (revocationEndpoint !== undefined) data.authorizationServer.revocationEndpoint = revocationEndpoint;
         change?.(data);
         return data;
       });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freePort } from '../support/redis.ts';
-import { playable, scenarios } from './scenarios/all.ts';
+import { playedBy } from './scenarios/played.ts';
 import { startDjangoServer } from './support/django-server.ts';
 import { post } from './support/real-server.ts';
 import { openRealWorld, type RealWorld, refresh } from './support/real-world.ts';
@@ -41,7 +41,7 @@ beforeAll(async () => {
 });
 afterAll(() => world?.stop());
 
-for (const name of playable('django')) it(name, () => scenarios[name](world));
+for (const [name, play] of playedBy('django')) it(name, () => play(world));
 
 it('says itself what it does not offer, or shows it', async () => {
   const { server, shop } = world;

@@ -3,8 +3,8 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { freePort } from '../support/redis.ts';
-import { playable, scenarios } from './scenarios/all.ts';
 import { keycloakLogouts } from './scenarios/keycloak-logout.ts';
+import { playedBy } from './scenarios/played.ts';
 import { type KeycloakServer, startKeycloakServer } from './support/keycloak-server.ts';
 import { openRealWorld, type RealWorld } from './support/real-world.ts';
 
@@ -53,6 +53,6 @@ it('a login without PKCE is refused by the realm', async () => {
   expect(answer.header('location')).toMatch(/[?&]error=invalid_request&.*code_challenge_method/);
 });
 
-for (const name of playable('keycloak')) it(name, () => scenarios[name](world));
+for (const [name, play] of playedBy('keycloak')) it(name, () => play(world));
 
 for (const [name, play] of Object.entries(keycloakLogouts)) it(name, () => play(world));

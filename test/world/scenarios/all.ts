@@ -1,5 +1,3 @@
-import { notOffered } from '../support/not-offered.ts';
-import type { ServerName } from '../support/real-server.ts';
 import type { RealWorld } from '../support/real-world.ts';
 import { apis } from './apis.ts';
 import { bearer } from './bearer.ts';
@@ -21,7 +19,3 @@ export const scenarios = {
 } satisfies Record<string, (world: RealWorld) => Promise<void>>;
 
 export type ScenarioName = keyof typeof scenarios;
-
-/** What this server plays. */
-export const playable = (server: ServerName) =>
-  (Object.keys(scenarios) as ScenarioName[]).filter((name) => !notOffered[server].includes(name));

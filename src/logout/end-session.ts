@@ -83,10 +83,12 @@ export function isOwnNavigation({ headers }: FastifyRequest): boolean {
 
 /**
  * What scripts can't read. Neither `fetch` nor a frame is a document, and a service worker that passes a navigation on
- * says so (`sec-fetch-dest: empty`).
+ * says so (`sec-fetch-dest: empty`). What the browser loads ahead for a service worker is one by its destination, and
+ * the worker gets it to read.
  */
 function isDocument({ headers }: FastifyRequest): boolean {
-  return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document';
+  const isForWorker = headers['service-worker-navigation-preload'] !== undefined;
+  return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document' && !isForWorker;
 }
 
 async function takeKept(context: FrontendContext, once: unknown): Promise<EndSession | undefined> {

@@ -83,3 +83,52 @@ describe.each(Object.entries(workers))('W35 with %s', (_how, worker) => {
     await site.stop();
   });
 });
+
+/** Looks into every page that it is asked for, as one that keeps pages for times without a network. */
+const reader = `
+  const seen = [];
+  addEventListener('activate', (event) => event.waitUntil(registration.navigationPreload.enable()));
+  addEventListener('message', (event) => event.source.postMessage(seen.join()));
+  addEventListener('fetch', (event) =>
+    event.respondWith((async () => {
+      const answer = (await event.preloadResponse) ?? (await fetch(event.request));
+      seen.push(new URL(event.request.url).pathname + ' ' + answer.type + ' ' + (await answer.clone().text()));
+      return answer;
+    })()));`;
+const whatItSaw = `new Promise((resolve) => {
+  navigator.serviceWorker.addEventListener('message', (event) => resolve(event.data));
+  navigator.serviceWorker.startMessages();
+  navigator.serviceWorker.controller.postMessage('');
+})`;
+
+it.each(['/bff/logout', '/bff/end-session'])('W45 shows the ID token to no service worker (%s)', async (path) => {
+  const folder = await mkdtemp(join(tmpdir(), 'cloakroom-spa-'));
+  await cp('demo/spa', folder, { recursive: true });
+  await writeFile(join(folder, 'sw.js'), claim + reader);
+  const world = await startTimedWorld({
+    config(data) {
+      data.files = folder;
+      Object.assign(data.authorizationServer, { idTokenHint: 'post' });
+    },
+  });
+  const chromium = await launchChromium();
+  const tab = await (await chromium.newContext()).newPage();
+  await tab.goto(`${world.origin}/bff/login`);
+  await tab.evaluate(register);
+  const address = await tab.evaluate<string>(
+    path === '/bff/logout'
+      ? `fetch('/bff/session').then((answer) => answer.json()).then(({ logoutUrl }) => location.origin + logoutUrl)`
+      : `fetch('/bff/logout', { method: 'POST', headers: { 'x-csrf': '1' } })
+          .then((answer) => answer.json()).then(({ endSessionUrl }) => endSessionUrl)`,
+  );
+  expect(new URL(address).pathname).toBe(path);
+  await tab.goto(address);
+  await expect.poll(() => world.provider.requestsTo('endSession')).toHaveLength(1);
+  await tab.goto(`${world.origin}/`);
+  const seen = await tab.evaluate<string>(whatItSaw);
+  expect(seen).toContain(path);
+  expect(seen).not.toContain('eyJ');
+  await chromium.close();
+  await world.stop();
+  await rm(folder, { recursive: true });
+});

@@ -1,3 +1,5 @@
+import { isBelow } from './request-path.ts';
+
 /** Before and after encoding: it travels in a cookie, which may have 4096 bytes (LG11). */
 const maximumLength = 2048;
 
@@ -23,15 +25,18 @@ export function acceptTarget(value: unknown, origin: string, basePath = ''): str
   return acceptReturnTo(path, origin, basePath);
 }
 
-/** Our own endpoints are no place to land: a login would loop, a logout would undo it (T6). As the router reads paths. */
+/** Our own endpoints are no place to land: a login would loop, a logout would undo it (T6). */
 function isOwnEndpoint(pathname: string, basePath: string): boolean {
-  let path = pathname;
+  return isBelow(asRouted(pathname), `${basePath}/bff`);
+}
+
+/** A path as the router reads it. */
+export function asRouted(pathname: string): string {
   try {
-    path = decodeURIComponent(pathname);
+    return decodeURIComponent(pathname);
   } catch {
-    // What is not UTF-8 matches no route of ours.
+    return pathname; // what is not UTF-8 matches no route of ours
   }
-  return `${path}/`.startsWith(`${basePath}/bff/`);
 }
 
 function isOwnPath(value: string): boolean {

@@ -1,8 +1,10 @@
 import { parse } from 'node:querystring';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Config, Frontend } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { isBelow } from '../http/request-path.ts';
 import { isOwnStart, isPrefetch } from '../http/request-source.ts';
-import { acceptTarget } from '../http/return-to.ts';
+import { acceptTarget, asRouted } from '../http/return-to.ts';
 import { sendReload } from './pages.ts';
 
 /** What a login is asked to be: the query, or the form of a POST. */
@@ -18,16 +20,29 @@ export interface Initiation {
 
 /** `undefined` when nobody asks so, may ask so, or means our authorization server. */
 export function readInitiation(
-  { frontend }: FrontendContext,
+  { frontend, config }: FrontendContext,
   parameters: Record<string, unknown>,
 ): Initiation | undefined {
   const { issuer, thirdPartyInitiatedLogin } = frontend.authorizationServer;
   if (!thirdPartyInitiatedLogin || parameters.iss !== issuer) return undefined;
   const { target_link_uri: target = parameters.return_to, login_hint: loginHint } = parameters;
+  const path = acceptTarget(target, frontend.origin, frontend.basePath);
   return {
-    returnTo: acceptTarget(target, frontend.origin, frontend.basePath),
+    returnTo: isPage(config, frontend, path) ? path : `${frontend.basePath}/`,
     ...(typeof loginHint === 'string' ? { loginHint } : {}),
   };
+}
+
+/**
+ * Who is logged in already gets there from a page of ours, with the Strict cookie. So it is no way to call what another
+ * site can't call: an API, or an endpoint of ours, of whatever frontend on this host.
+ */
+function isPage({ frontends }: Pick<Config, 'frontends'>, { host }: Frontend, path: string): boolean {
+  const { pathname } = new URL(path, `http://${host}`);
+  return !frontends
+    .filter((one) => one.host === host)
+    .flatMap(({ basePath, apis }) => ['/bff', ...apis.map((api) => api.path)].map((below) => basePath + below))
+    .some((prefix) => isBelow(asRouted(pathname), prefix));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Page } from '../support/browser/page.ts';
 import type { Browser } from '../support/browser.ts';
+import { startFrontends } from '../support/frontends.ts';
 import { leadsTo, pendingLogin, startAgainOf, startLogin, userOf } from '../support/login-steps.ts';
 import { ticketOf } from '../support/ticket.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -113,6 +114,20 @@ describe.each(Object.entries(ways))('W34 by %s', (_method, open) => {
     const browser = await world.loggedIn();
     const page = await open(browser, { target_link_uri: target.replace('OWN', world.origin) });
     expect((await follow(browser, page, false)).header('location')).toBe('/');
+  });
+
+  it('W34 carries nobody to an API, which no other site can call', async () => {
+    const browser = await world.loggedIn();
+    const before = world.upstream.requests.length;
+    expect((await browser.crossSite('/api/orders/1', { from: portal })).status).toBe(401);
+    for (const path of ['/api/orders/1?delete=1', '/api/orders', '/x/../api/orders/1']) {
+      const page = await open(browser, { target_link_uri: world.origin + path });
+      expect((await follow(browser, page)).url).toBe(`${world.origin}/`);
+    }
+    expect(world.upstream.requests).toHaveLength(before);
+    // Beside it there may be a page of the application.
+    const page = await open(browser, { target_link_uri: `${world.origin}/api/orders-of-today` });
+    expect((await follow(browser, page, false)).header('location')).toBe('/api/orders-of-today');
   });
 
   const ignored = {
@@ -270,4 +285,20 @@ describe('W34 logins that another site began', () => {
     expect((await openTile(browser, '/b')).status).toBe(303);
     expect(names(browser)).toEqual(expect.arrayContaining(before));
   });
+});
+
+it('W34 logs nobody out at the neighbour on the same host', async () => {
+  const all = await startFrontends('path', (frontends) => {
+    frontends.shop.authorizationServer.thirdPartyInitiatedLogin = true;
+  });
+  const browser = all.browser(new URL(all.shop).origin, { loginPath: '/shop/bff/login' });
+  await browser.login('/shop/');
+  for (const path of ['/office/bff/logout', '/office/bff/end-session', '/office/%62ff/logout', '/office/api/staff']) {
+    const parameters = new URLSearchParams({ iss: all.world.provider.issuer, target_link_uri: path });
+    const page = await browser.crossSite(`/shop/bff/login?${parameters}`, { from: portal });
+    const landed = await browser.navigate(leadsTo(page) ?? '', { from: new URL(all.shop).origin });
+    expect(landed.hops.map(({ url }) => new URL(url).pathname)).toEqual(['/shop/bff/login', '/shop/']);
+  }
+  expect(all.officeProvider.requestsTo('endSession')).toEqual([]);
+  await all.stop();
 });

@@ -30,11 +30,12 @@ export function createLeasedGrant(options: SettlementOptions): RunGrant {
     performance.now() + refreshLease(server.config).callMs <= leasedUntil;
 
   async function refresh(session: Session, lease: Lease, want: Want): Promise<RefreshOutcome | LeaseLost> {
-    const { refreshToken } = tokensOf(session);
+    const { refreshToken, expiresAt } = tokensOf(session);
     const { grant } = want;
-    // Without a refresh token nothing but the login's own token can be had: the session is fine, this API is not.
+    // Without a refresh token nothing but the login's own token can be had. While that lives the session is fine, and
+    // this API is not; then somebody must log in again, whichever API they call (W22).
     if (refreshToken === undefined)
-      return grant === undefined
+      return grant === undefined || session.now >= expiresAt
         ? settle.endUnlessMoved(session, lease, 'no-refresh-token')
         : settle.refuse(session, lease, grant, 'no-refresh-token');
 

@@ -122,6 +122,20 @@ describe('token: user', () => {
     expect((await sessionOf(alice)).authenticated).toBe(false);
   });
 
+  it('W22 a session that can’t be refreshed any more is over with its access token, for an API with a token of its own too', async () => {
+    await start({ orders: { resource: orders } });
+    world.allowErrors();
+    const alice = await world.loggedIn();
+    world.provider.faults.refreshResponse = { times: 1, body: 'nothing of use' };
+    expect(problemCode(await get(alice, 'orders'))).toBe('BFF_TOKEN_REFUSED');
+    expect((await sessionOf(alice)).authenticated).toBe(true);
+    world.clock.advance(300_000);
+    const over = await get(alice, 'orders');
+    expect([over.status, problemCode(over)]).toEqual([401, 'BFF_SESSION_REQUIRED']);
+    expect((await sessionOf(alice)).authenticated).toBe(false);
+    expect(asked('refresh_token')).toHaveLength(1);
+  });
+
   it('T115 ends the session when a token for an API comes with somebody else’s ID token', async () => {
     await start({ orders: { resource: orders } });
     world.allowErrors();

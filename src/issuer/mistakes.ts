@@ -39,12 +39,17 @@ function mistakeOf(fault: Fault): Mistake | undefined {
   if (fault.kind === 'unavailable') return undefined;
   const { status, error = '', description = '' } = fault.said ?? {};
   if (/dpop/i.test(`${error} ${description}`)) return 'sender-constrained';
-  if (/redirect/i.test(description)) return 'redirect-uri';
+  if (/redirect/i.test(`${error} ${description}`)) return 'redirect-uri';
   if (error === 'invalid_scope' || /\bscopes?\b/i.test(description)) return 'scope';
-  if (
-    /\bclient\b.*\b(unknown|not found|not exist|disabled|not enabled|inactive)\b/i.test(description) ||
-    error === 'unauthorized_client'
-  )
+  if (/^(unauthorized|unknown|disabled|deleted)_client$/.test(error) || saysNoSuchClient(description))
     return 'client-not-allowed';
   return error === 'invalid_client' || status === 401 ? 'client-credentials' : undefined;
+}
+
+const noSuchClient =
+  /\b(client|application)(_id| id)?\b.*\b(unknown|not (found|exist|registered|enabled|known)|disabled|inactive|deleted)\b|\b(unknown|no such|unregistered|disabled|inactive) (oauth2? )?(client|application)/i;
+
+/** Not what RFC 6749 §5.2 gives as examples, which many servers copy for a wrong secret too. */
+function saysNoSuchClient(description: string): boolean {
+  return noSuchClient.test(description.replace(/\(?e\.g\..*/i, ''));
 }

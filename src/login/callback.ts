@@ -6,6 +6,7 @@ import type { Fault } from '../issuer/faults.ts';
 import { tellFault } from '../issuer/mistakes.ts';
 import { acceptAuthorizationResponse, type Redeemed, redeemCode } from '../oidc/authorization.ts';
 import { signingAlgorithmOf } from '../oidc/id-token.ts';
+import type { Strength } from '../oidc/strength.ts';
 import {
   AuthorizationServerUnavailable,
   LoginAnswerInvalid,
@@ -96,7 +97,7 @@ export async function callback(
     const { error, said } = response;
     const isPermanent = isAboutUs.test(error);
     const refusal: Fault = isPermanent ? { kind: 'misconfigured', code: error, said } : { kind: 'rejected', said };
-    const facts = { frontend: frontend.name, code: error, ...tellFault(refusal) };
+    const facts = { frontend: frontend.name, code: error, ...askedOf(transaction), ...tellFault(refusal) };
     request.log[isPermanent ? 'warn' : 'info'](facts, 'the authorization server refused the login');
     if (request.silentLogin !== undefined && isPersonNeeded(error)) {
       metrics.logins.inc({ frontend: frontend.name, outcome: 'nobody' });
@@ -116,8 +117,7 @@ export async function callback(
   const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
   if (redeemed.kind !== 'redeemed' && redeemed.unused !== undefined) context.coordinator.revoke(redeemed.unused);
   if (redeemed.kind === 'not-strong-enough') {
-    const { acrValues, maxAge } = transaction.request;
-    const facts = { frontend: frontend.name, asked: { acrValues, maxAge }, received: redeemed.received };
+    const facts = { frontend: frontend.name, ...askedOf(transaction), received: redeemed.received };
     request.log.warn(
       facts,
       'the user did not authenticate as asked: the authorization server must know these acr values',
@@ -158,6 +158,11 @@ export async function callback(
   );
   if (request.silentLogin?.isFrame === true) return sendFrameMessage(reply, frontend.origin, { outcome: 'logged_in' });
   return reply.redirect(transaction.returnTo, 303);
+}
+
+/** What may be the reason when somebody is not logged in, if anything was asked for (W42). */
+function askedOf({ request: { acrValues, maxAge } }: LoginTransaction): { asked?: Strength } {
+  return acrValues.length === 0 && maxAge === undefined ? {} : { asked: { acrValues, maxAge } };
 }
 
 function isOtherUser(subject: string, known: { subject?: string }[]): boolean {

@@ -68,3 +68,44 @@ it('logs in with either acr and a recent authentication', async () => {
 function secondsAgoNow(seconds: number): number {
   return Math.floor(Date.now() / 1000) - seconds;
 }
+
+describe('W42 the log says why nobody was logged in', () => {
+  const told = (text: RegExp) => world.log.lines.filter(({ msg }) => text.test(String(msg))).at(-1);
+
+  it.each(['access_denied', 'login_required', 'temporarily_unavailable', 'invalid_request', 'made_up'])(
+    'W42 because the authorization server says %s: the code, and its words without what may be a secret',
+    async (error) => {
+      world.provider.faults = { authorize: { error, errorDescription: 'no, ey1JhbGciOiJSUzI1NiJ9x' } };
+      await world.browser().login('/');
+      expect(told(/refused the login/)).toMatchObject({
+        code: error,
+        fault: { said: { error, description: 'no, (not shown)' } },
+      });
+    },
+  );
+
+  it('W42 because what it says is no code', async () => {
+    world.provider.faults = { authorize: { error: 'Not A Code' } };
+    await world.browser().login('/');
+    expect(told(/refused the login/)).toMatchObject({ code: 'other' });
+  });
+
+  it('W42 because of the acr: which were asked for, and which came', async () => {
+    world.provider.faults = { idToken: { claims: { acr: 'urn:password', auth_time: secondsAgo(0) } } };
+    await world.browser().login('/');
+    expect(told(/did not authenticate as asked/)).toMatchObject({
+      level: 'warn',
+      asked: { acrValues: ['urn:mfa', 'urn:hardware'], maxAge: 300 },
+      received: { acr: 'urn:password', authTime: expect.any(Number) },
+    });
+  });
+
+  it('W42 because it can’t do what was asked for: which acr that were', async () => {
+    world.provider.faults = { authorize: { error: 'unmet_authentication_requirements' } };
+    await world.browser().login('/');
+    expect(told(/refused the login/)).toMatchObject({
+      code: 'unmet_authentication_requirements',
+      asked: { acrValues: ['urn:mfa', 'urn:hardware'], maxAge: 300 },
+    });
+  });
+});

@@ -14,6 +14,7 @@ const table = [...page.matchAll(/^\| (A\d+) \| (.*?) \| (.*?) \| (\d{3})(.*?) \|
     id,
     answer,
     fate: /^\w+/.exec(session)?.[0],
+    isRevoked: session.includes('are revoked'),
     status: Number(status),
     hasLoginUrl: details.includes('`loginUrl`'),
     log: /`(.*)`/.exec(log)?.[1],
@@ -23,6 +24,7 @@ const table = [...page.matchAll(/^\| (A\d+) \| (.*?) \| (.*?) \| (\d{3})(.*?) \|
 
 const refresh = (refreshResponse: TokenFault): Faults => ({ refreshResponse });
 const idToken = (refreshIdToken: JwtFault): Faults => ({ refreshIdToken });
+const newKey: Faults = { refreshIdToken: { header: (header) => ({ ...header, kid: 'new' }) } };
 const inHtml = { 'content-type': 'text/html' };
 const member = (changed: Record<string, unknown>) => refresh({ mutate: (json) => ({ ...json, ...changed }) });
 
@@ -46,11 +48,19 @@ const rows: Record<string, Row[]> = {
         world.provider.faults.refreshIdToken = { header: (header) => ({ ...header, kid: 'unknown' }) };
       },
     ],
+    ['keys that can’t be read', (world) => Object.assign(world.provider.faults, { jwks: { status: 500 } }, newKey)],
+    [
+      'a clock that is an hour behind',
+      idToken({ claims: ({ iat, ...rest }) => ({ ...rest, iat: Number(iat) - 3600 }) }),
+    ],
   ],
   A4: [
     ['another sub', idToken({ claims: { sub: 'mallory' } })],
     ['another nonce', idToken({ claims: { nonce: 'another' } })],
     ['another aud', idToken({ claims: { aud: 'another' } })],
+    ['another iss', idToken({ claims: { iss: 'https://id.example' } })],
+    ['a forged one', idToken({ alg: 'forged' })],
+    ['an unsigned one', idToken({ alg: 'none' })],
   ],
   A5: [['an end in the past', idToken({ claims: { session_expiry: 1 } })]],
   A6: [
@@ -73,6 +83,8 @@ const rows: Record<string, Row[]> = {
     ['W24 with a challenge', refresh({ status: 401, headers: { 'www-authenticate': 'Basic' } })],
     ['W24 invalid_request', refresh({ body: { error: 'invalid_request' } })],
     ['unauthorized_client', refresh({ body: { error: 'unauthorized_client' } })],
+    ['invalid_scope', refresh({ body: { error: 'invalid_scope' } })],
+    ['403 and access_denied', refresh({ status: 403, body: { error: 'access_denied' } })],
     ['an error nobody knows', refresh({ body: { error: 'bad_refresh_token' } })],
   ],
   A10: [
@@ -85,12 +97,13 @@ const rows: Record<string, Row[]> = {
     ['403 of a firewall', refresh({ status: 403, body: '<h1>Forbidden</h1>', headers: inHtml }), 2],
   ],
   A11: [
-    ['429', refresh({ status: 429 })],
-    ['408', refresh({ status: 408 })],
-    ['503', refresh({ status: 503 })],
+    ...[408, 425, 429, 500, 502, 503, 504].map((status): Row => [String(status), refresh({ status })]),
+    ['500 and a page', refresh({ status: 500, body: '<h1>Oops</h1>', headers: inHtml })],
     ['500 and invalid_grant', refresh({ status: 500, body: { error: 'invalid_grant' } })],
     ['429 and invalid_grant', refresh({ status: 429, body: { error: 'invalid_grant' } })],
-    ['temporarily_unavailable', refresh({ body: { error: 'temporarily_unavailable' } })],
+    ...['temporarily_unavailable', 'server_error', 'slow_down'].map(
+      (error): Row => [error, refresh({ body: { error } })],
+    ),
   ],
   A12: [['a redirect', refresh({ redirectTo: 'http://127.0.0.1:1/' }), 2]],
   A13: [['a closed port', (world) => world.provider.down(), 0]],
@@ -117,7 +130,7 @@ describe.each(['memory', 'redis'] as const)('what ends a session in %s', (store)
   const plays = table.flatMap((row) =>
     (rows[row.id] ?? []).map(([what, cause, sends]) => ({ ...row, what, cause, sends })),
   );
-  it.each(plays)('$id $what', async ({ id, cause, sends = 1, fate, status, hasLoginUrl, log, outcome }) => {
+  it.each(plays)('$id $what', async ({ id, cause, sends = 1, fate, isRevoked, status, hasLoginUrl, log, outcome }) => {
     world = await startWorld({
       store,
       provider: { accessTokenSeconds: 1, ...(id === 'A16' ? { rotation: 'omit' as const } : {}) },
@@ -154,6 +167,8 @@ describe.each(['memory', 'redis'] as const)('what ends a session in %s', (store)
     expect((await world.app.ops.inject('/metrics')).body).toMatch(
       new RegExp(`cloakroom_refreshes_total\\{frontend="default",outcome="${outcome}"\\} [1-9]`),
     );
+    if (isRevoked) await until(() => provider.refreshFamilies().some(({ revoked }) => revoked));
+    else expect(provider.revoked).toEqual([]);
     // Nobody’s refresh token is sent when it is spent: asked for by a server that detects it.
     expect(provider.reuseDetected()).toBe(0);
     const sent = provider.tokenRequests('refresh_token').map(({ params }) => params.get('refresh_token'));

@@ -28,6 +28,8 @@ export interface CallOptions {
   timeoutMs?: number;
   /** Told the status as soon as it is there: what follows may still get lost. */
   onStatus?: (status: number) => void;
+  /** Told all of the answer, as it is handed on: openid-client keeps back what it refuses. */
+  onAnswer?: (text: string) => void;
 }
 
 export interface Caller {
@@ -53,7 +55,7 @@ export function createCaller(usualTimeoutMs: number, caFile?: string): Caller {
     },
   });
   return {
-    async fetch(url, { body, headers = {}, method = 'GET', signal, timeoutMs = usualTimeoutMs, onStatus }) {
+    async fetch(url, { body, headers = {}, method = 'GET', signal, timeoutMs = usualTimeoutMs, onStatus, onAnswer }) {
       const deadline = AbortSignal.timeout(timeoutMs);
       const { origin, pathname, search } = new URL(url);
       try {
@@ -67,6 +69,7 @@ export function createCaller(usualTimeoutMs: number, caFile?: string): Caller {
         });
         onStatus?.(response.statusCode);
         const answer = normalizeAnswer(await response.body.text());
+        onAnswer?.(answer.text);
         const init = { status: response.statusCode, headers: plainHeaders(response.headers) };
         // openid-client stops at a challenge, and the error in the body says it more precisely.
         if (answer.isError) init.headers.delete('www-authenticate');

@@ -6,7 +6,6 @@ import type { Fault } from '../issuer/faults.ts';
 import { tellFault } from '../issuer/mistakes.ts';
 import { acceptAuthorizationResponse, type Redeemed, redeemCode } from '../oidc/authorization.ts';
 import { signingAlgorithmOf } from '../oidc/id-token.ts';
-import type { Strength } from '../oidc/strength.ts';
 import {
   AuthorizationServerUnavailable,
   LoginAnswerInvalid,
@@ -161,7 +160,7 @@ export async function callback(
 }
 
 /** What may be the reason when somebody is not logged in, if anything was asked for (W42). */
-function askedOf({ request: { acrValues, maxAge } }: LoginTransaction): { asked?: Strength } {
+function askedOf({ request: { acrValues, maxAge } }: LoginTransaction): { asked?: object } {
   return acrValues.length === 0 && maxAge === undefined ? {} : { asked: { acrValues, maxAge } };
 }
 

@@ -24,7 +24,7 @@ export interface AuthorizationServer {
   /** The openid-client configuration. Throws what `sortFault` sorts while the metadata was never readable. */
   configuration(): Promise<oidc.Configuration>;
   /** The same for one call, with a time limit of its own; it can be told how far it came. */
-  configurationFor(call: Pick<CallOptions, 'timeoutMs' | 'onStatus'>): Promise<oidc.Configuration>;
+  configurationFor(call: Pick<CallOptions, 'timeoutMs' | 'onStatus' | 'onAnswer'>): Promise<oidc.Configuration>;
   /** Is the metadata known? For readiness; asks nothing. */
   isKnown(): boolean;
   close(): Promise<void>;

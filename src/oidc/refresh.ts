@@ -1,6 +1,6 @@
 import { decodeJwt, type JWTPayload } from 'jose';
 import * as oidc from 'openid-client';
-import type { Secret } from '../crypto/secret.ts';
+import { Secret } from '../crypto/secret.ts';
 import { type Fault, sortFault } from '../issuer/faults.ts';
 import type { GrantTarget } from './api-grants.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
@@ -26,8 +26,11 @@ export type Refreshed =
       /** Why there is none although it was asked for. */
       withoutUserInfo?: Fault;
     }
-  /** The answer is about somebody else, for another client or forged: end the session, tell the audit log (RF4, T115). */
-  | { kind: 'foreign'; reason: string; response?: TokenResponse }
+  /**
+   * The answer is about somebody else, for another client or forged: end the session, tell the audit log (RF4, T115).
+   * `unused`: the refresh token that came with it, to be revoked.
+   */
+  | { kind: 'foreign'; reason: string; unused?: Secret }
   /**
    * The server said 200, and nothing that can be used came of it. The refresh token is spent: sending it again would
    * have a server that detects reuse revoke the whole family (W22).
@@ -52,7 +55,7 @@ export async function refreshGrant(
   if (answer.kind === 'claims') return { ...refreshed, userInfo: answer.claims };
   // The rotation is done: whatever else is wrong with UserInfo costs nobody the new tokens.
   return answer.kind === 'foreign'
-    ? { kind: 'foreign', reason: answer.fault.reason, response }
+    ? { kind: 'foreign', reason: answer.fault.reason, ...unusedOf(response) }
     : { ...refreshed, withoutUserInfo: answer.fault };
 }
 
@@ -64,11 +67,15 @@ async function refresh(
 ): Promise<Refreshed> {
   let response: TokenResponse;
   let isGranted = false;
+  let text = '';
   try {
     const configuration = await server.configurationFor({
       timeoutMs: server.config.refreshTimeout,
       onStatus: (status) => {
         isGranted = status >= 200 && status < 300;
+      },
+      onAnswer: (answer) => {
+        text = answer;
       },
     });
     const parameters = new URLSearchParams();
@@ -77,7 +84,8 @@ async function refresh(
     response = acceptTokenResponse(await oidc.refreshTokenGrant(configuration, refreshToken.reveal(), parameters));
   } catch (error) {
     const fault = sortFault(error);
-    if (isAboutIdToken(error) && 'reason' in fault) return { kind: 'foreign', reason: fault.reason };
+    if (isAboutIdToken(error) && 'reason' in fault)
+      return { kind: 'foreign', reason: fault.reason, ...unusedOf(readRefused(text)) };
     return { kind: isGranted ? 'spent' : 'failed', fault };
   }
   // From here on the rotation is done: another try with the old refresh token would end the whole family.
@@ -86,7 +94,7 @@ async function refresh(
     if (claims === undefined) return { kind: 'refreshed', response };
     return isSameSubject(claims, known)
       ? { kind: 'refreshed', response, claims }
-      : { kind: 'foreign', reason: 'ID token: other subject', response };
+      : { kind: 'foreign', reason: 'ID token: other subject', ...unusedOf(response) };
   } catch (error) {
     const fault = sortFault(error);
     const reason = 'reason' in fault ? fault.reason : fault.kind;
@@ -95,7 +103,7 @@ async function refresh(
     const isJudged = fault.kind !== 'unavailable' && !(error instanceof UntimelyIdTokenError);
     const { idToken, ...tokens } = response;
     if (isJudged || idToken === undefined || !isSameSubject(decodeJwt(idToken.reveal()), known))
-      return { kind: 'foreign', reason, response };
+      return { kind: 'foreign', reason, ...unusedOf(response) };
     return { kind: 'refreshed', response: tokens, unverified: reason };
   }
 }
@@ -105,6 +113,16 @@ function isAboutIdToken(error: unknown): boolean {
   if (!(error instanceof oidc.ClientError) || !(error.cause instanceof Error)) return false;
   const detail = error.cause.cause;
   return typeof detail === 'object' && detail !== null && ('claims' in detail || 'header' in detail);
+}
+
+/** The new refresh token, of an answer whose ID token openid-client refused. */
+function readRefused(text: string): Pick<TokenResponse, 'refreshToken'> {
+  const { refresh_token: token } = JSON.parse(text) as { refresh_token?: unknown };
+  return typeof token === 'string' ? { refreshToken: new Secret(token) } : {};
+}
+
+function unusedOf({ refreshToken }: Pick<TokenResponse, 'refreshToken'>): { unused?: Secret } {
+  return refreshToken === undefined ? {} : { unused: refreshToken };
 }
 
 function isSameSubject(claims: JWTPayload, known: KnownSubject): boolean {

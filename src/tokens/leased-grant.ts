@@ -73,7 +73,7 @@ export function createLeasedGrant(options: SettlementOptions): RunGrant {
           { frontend, session: session.handle.slice(0, 12), reason: result.reason, audit: 'refresh_foreign_subject' },
           'a refresh brought tokens that are not this user’s: the session is ended',
         );
-        revoke(result.response?.refreshToken ?? refreshToken);
+        revoke(result.unused ?? refreshToken);
         return settle.endUnlessMoved(session, lease, 'foreign');
       case 'spent':
         return settle.keepUntilEnd(session, lease, result.fault);

@@ -41,7 +41,7 @@ const outages: Record<string, Outage> = {
   'the provider refuses connections': { fail: () => world.provider.down(), heal: () => world.provider.up() },
   'the provider never answers': providerOutage({ hang: true }),
   'the provider says 429': providerOutage({ status: 429 }),
-  'the provider answers with a page': providerOutage({
+  'the provider answers 503 with a page': providerOutage({
     status: 503,
     body: '<h1>Maintenance</h1>',
     headers: { 'content-type': 'text/html' },

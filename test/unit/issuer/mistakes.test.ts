@@ -3,7 +3,11 @@ import type { Fault } from '../../../src/issuer/faults.ts';
 import { tellFault } from '../../../src/issuer/mistakes.ts';
 
 const nameOf = (error: string, description?: string, status = 400) => {
-  const fault: Fault = { kind: 'misconfigured', code: 'other', said: { status, error, description } as Fault['said'] };
+  const fault: Fault = {
+    kind: 'misconfigured',
+    code: 'other',
+    said: { status, error, ...(description === undefined ? {} : { description }) },
+  };
   return tellFault(fault).mistake;
 };
 

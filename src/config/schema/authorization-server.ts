@@ -109,7 +109,7 @@ export const authorizationServer = z.strictObject({
     .meta({ description: 'Log in although the metadata does not say that PKCE S256 is supported (RFC 9700 §4.7.1).' }),
   idTokenSigningAlgorithms: z.array(signingAlgorithm).min(1).prefault(usualSigningAlgorithms).meta({
     description:
-      'Signature algorithms accepted on ID tokens and signed UserInfo answers. Symmetric ones and `none` never are. Logout tokens must have one of them too; as long as this is the default, one that the ID tokens of their sessions had.',
+      'Signature algorithms accepted on ID tokens and signed UserInfo answers. Symmetric ones and `none` never are. Logout tokens must have one of them too; as long as this is the default, one that the ID tokens of their sessions, or else of this client, had.',
   }),
   idTokenMaxAge: duration(
     'How long ago an ID token may have been made (`iat`) when it comes. More is for servers that hand out the same one for a while; how long ago the user authenticated is `maxAge`.',

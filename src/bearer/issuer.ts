@@ -4,7 +4,7 @@ import type { BearerIssuer } from '../config/config.ts';
 import { createCaller } from '../issuer/call.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
-import { checkMetadata, createMetadata, type MetadataLog } from '../issuer/metadata.ts';
+import { checkMetadata, createMetadata, discover, type MetadataLog } from '../issuer/metadata.ts';
 import type { Claims } from './claims.ts';
 import type { Failures } from './failures.ts';
 import { createIntrospection, type Introspect } from './introspection.ts';
@@ -33,7 +33,7 @@ export function createBearerPeer(
 ): BearerPeer {
   const { issuer, jwksUri, introspection } = config;
   const caller = createCaller(config.timeout, config.caFile);
-  const clientAuthentication =
+  const authentication =
     introspection === undefined ? oidc.None() : oidc.ClientSecretBasic(introspection.clientSecret.reveal());
   const clientId = introspection?.clientId ?? 'cloakroom';
   // The configuration accepts http only on loopback.
@@ -47,11 +47,8 @@ export function createBearerPeer(
     : createMetadata({
         issuer,
         async read(lastGood) {
-          const configuration = await oidc.discovery(new URL(issuer), clientId, undefined, clientAuthentication, {
-            [oidc.customFetch]: caller.fetch,
-            timeout,
-            execute: isPlainHttp(issuer) ? [oidc.allowInsecureRequests] : [],
-          });
+          const { fetch } = caller;
+          const configuration = await discover({ ...config, clientId, authentication, fetch });
           const needed = introspection === undefined ? 'jwks_uri' : 'introspection_endpoint';
           const endpoints = ['jwks_uri', 'introspection_endpoint'] as const;
           checkMetadata(configuration.serverMetadata(), issuer, endpoints, [needed], lastGood?.serverMetadata());
@@ -78,7 +75,7 @@ export function createBearerPeer(
       { issuer, introspection_endpoint: endpoint },
       clientId,
       undefined,
-      clientAuthentication,
+      authentication,
     );
     configuration[oidc.customFetch] = caller.fetch;
     configuration.timeout = timeout;

@@ -31,6 +31,16 @@ export function checkBearer(
         path: at('introspection'),
         message: `${asked[0]} has it already, and an opaque token does not say whose it is: keep one of the two`,
       });
+    // What `bearer/issuer.ts` needs no metadata for.
+    const { introspection, jwksUri } = issuer;
+    if (
+      issuer.metadataUrl !== undefined &&
+      (introspection === undefined ? jwksUri : introspection.endpoint) !== undefined
+    )
+      problems.push({
+        path: at('metadataUrl'),
+        message: `has no effect, because ${introspection === undefined ? 'jwksUri' : 'introspection.endpoint'} says all that is needed: remove one of them`,
+      });
     const isOwn = issuer.issuer === authorizationServer.issuer;
     // Nothing but the audience would tell the ID token of a login from an access token then.
     if (isOwn && issuer.types.includes('JWT') && issuer.audiences.includes(authorizationServer.clientId))

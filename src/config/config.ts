@@ -227,6 +227,12 @@ function checkClientAuthentication(
   if (server[needed] === undefined) {
     problems.push({ path: [...path, needed], message: `is required for ${method}: add it, best as \${file:PATH}` });
   }
+  if (server.clientAssertionAudience !== 'issuer' && !method.endsWith('_jwt')) {
+    problems.push({
+      path: [...path, 'clientAssertionAudience'],
+      message: `has no effect with ${method}, which makes no assertion: remove it, or set clientAuthentication`,
+    });
+  }
 }
 
 function checkFrontendsApart(

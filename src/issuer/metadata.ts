@@ -1,5 +1,6 @@
 import * as oidc from 'openid-client';
 import { isLoopbackHost } from '../config/schema/values.ts';
+import type { Caller } from './call.ts';
 import { difference, reasonOfClientError, sortFault, UntrustedAnswerError, unwrapCallFailure } from './faults.ts';
 import { tellFault } from './mistakes.ts';
 
@@ -102,6 +103,32 @@ export function createMetadata({
       clearTimeout(retry);
     },
   };
+}
+
+export interface DiscoverOptions {
+  issuer: string;
+  /** When it is not at the issuer. */
+  metadataUrl?: string | undefined;
+  clientId: string;
+  clientMetadata?: Partial<oidc.ClientMetadata>;
+  authentication: oidc.ClientAuth;
+  fetch: Caller['fetch'];
+  /** Milliseconds. */
+  timeout: number;
+}
+
+/** Reads the metadata once. Who the issuer is and what belongs to it is for `checkMetadata` to judge. */
+export async function discover(options: DiscoverOptions): Promise<oidc.Configuration> {
+  const { issuer, metadataUrl = issuer, clientId, clientMetadata, authentication, fetch, timeout } = options;
+  const isPlainHttp = [issuer, metadataUrl].some((url) => url.startsWith('http:')); // accepted on loopback only
+  const configuration = await oidc.discovery(new URL(issuer), clientId, clientMetadata, authentication, {
+    // openid-client would take the issuer from another URL's document as it is: so it asks at the issuer, we look elsewhere.
+    [oidc.customFetch]: options.metadataUrl === undefined ? fetch : (_url, request) => fetch(metadataUrl, request),
+    timeout: Math.ceil(timeout / 1000),
+    execute: isPlainHttp ? [oidc.allowInsecureRequests] : [],
+  });
+  configuration[oidc.customFetch] = fetch;
+  return configuration;
 }
 
 export type EndpointName =

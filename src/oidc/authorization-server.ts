@@ -4,7 +4,7 @@ import { type Caller, type CallOptions, createCaller } from '../issuer/call.ts';
 import { buildClientAuthentication } from '../issuer/client-authentication.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
-import { checkMetadata, createMetadata, type MetadataLog } from '../issuer/metadata.ts';
+import { checkMetadata, createMetadata, discover, type MetadataLog } from '../issuer/metadata.ts';
 
 export type AuthorizationServerLog = MetadataLog;
 
@@ -40,7 +40,7 @@ export function createAuthorizationServer(
   authentication.catch(() => undefined); // whoever asks for the configuration is told
   const metadata = createMetadata({
     issuer: config.issuer,
-    read: async (lastGood) => discover(config, await authentication, caller, lastGood),
+    read: async (lastGood) => readMetadata(config, await authentication, caller, lastGood),
     nowMs,
     maxAgeMs: config.metadataMaxAge,
     log,
@@ -95,17 +95,13 @@ function isPlainHttp({ issuer }: AuthorizationServerConfig): boolean {
   return new URL(issuer).protocol === 'http:';
 }
 
-async function discover(
+async function readMetadata(
   config: AuthorizationServerConfig,
   authentication: oidc.ClientAuth,
   { fetch }: Caller,
   lastGood: oidc.Configuration | undefined,
 ): Promise<oidc.Configuration> {
-  const configuration = await oidc.discovery(new URL(config.issuer), config.clientId, clientMetadata, authentication, {
-    [oidc.customFetch]: fetch,
-    timeout: Math.ceil(config.timeout / 1000),
-    execute: isPlainHttp(config) ? [oidc.allowInsecureRequests] : [],
-  });
+  const configuration = await discover({ ...config, clientMetadata, authentication, fetch });
   const metadata = configuration.serverMetadata();
   const asksUserInfo = config.userInfo !== 'never';
   const used = asksUserInfo ? [...endpoints, 'userinfo_endpoint' as const] : endpoints;

@@ -34,7 +34,9 @@ export interface EvilProviderOptions extends Partial<Settings> {
   /** Host name in the issuer; 127.0.0.1, or localhost with TLS. */
   host?: string;
   /** Path of the issuer, such as `/tenant-a`. */
-  issuerPath?: string;
+  issuerPath?: string | undefined;
+  /** Where the metadata is, from the root of the server and with its query, instead of at the issuer. */
+  metadataPath?: string | undefined;
   /** A fixed port. */
   port?: number;
 }
@@ -91,7 +93,7 @@ export interface EvilProvider {
 
 /** Starts an OpenID provider on 127.0.0.1 that behaves well until a test switches a fault on. */
 export async function startEvilProvider(options: EvilProviderOptions = {}): Promise<EvilProvider> {
-  const { clientId = 'cloakroom', clientJwks = [], now = Date.now, tls, issuerPath = '' } = options;
+  const { clientId = 'cloakroom', clientJwks = [], now = Date.now, tls, issuerPath = '', metadataPath } = options;
   const clientSecret =
     options.clientSecret === undefined ? `secret-${randomBytes(24).toString('base64url')}` : options.clientSecret;
   const startSettings = { ...DEFAULT_SETTINGS, ...pickSettings(options) };
@@ -110,7 +112,7 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
   server.on('request', (message, response) => {
     mostAtOnce = Math.max(mostAtOnce, ++atOnce);
     response.once('close', () => atOnce--);
-    record(message, issuerPath, now())
+    record(message, { issuerPath, metadataPath }, now())
       .then((request) => {
         requests.push(request);
         return serve(state, request, response);
@@ -205,13 +207,20 @@ export async function startEvilProvider(options: EvilProviderOptions = {}): Prom
   };
 }
 
-async function record(message: IncomingMessage, issuerPath: string, at: number): Promise<RecordedRequest> {
+type Places = Pick<EvilProviderOptions, 'issuerPath' | 'metadataPath'>;
+
+async function record(message: IncomingMessage, places: Places, at: number): Promise<RecordedRequest> {
   const chunks: Buffer[] = [];
   for await (const chunk of message) chunks.push(chunk as Buffer);
   const body = Buffer.concat(chunks).toString();
   const { method = '', url = '', headers } = message;
   const { pathname, searchParams } = new URL(url, 'http://provider');
-  const found = (Object.keys(PATHS) as Endpoint[]).find((name) => pathname === `${issuerPath}${PATHS[name]}`);
+  const { issuerPath = '', metadataPath } = places;
+  const isAt = (name: Endpoint) =>
+    name === 'discovery' && metadataPath !== undefined
+      ? url === metadataPath
+      : pathname === `${issuerPath}${PATHS[name]}`;
+  const found = (Object.keys(PATHS) as Endpoint[]).find(isAt);
   return {
     endpoint: found ?? 'unknown',
     method,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { acrValue, duration, oneYear, resource, scope, secret, signingAlgorithm, url } from './values.ts';
+import { acrValue, duration, metadataUrl, oneYear, resource, scope, secret, signingAlgorithm, url } from './values.ts';
 
 const loginParameter = z
   .array(z.string().min(1))
@@ -49,6 +49,7 @@ export const authorizationServer = z.strictObject({
     'The issuer identifier, exactly as the authorization server’s metadata gives it.',
     'https://id.example.com',
   ),
+  metadataUrl: metadataUrl.optional(),
   clientId: z.string().min(1).meta({ description: 'The `client_id` registered for this frontend.' }),
   clientSecret: secret('The `client_secret`. Needed unless `privateKey` is set.').optional(),
   privateKey: secret(
@@ -66,6 +67,10 @@ export const authorizationServer = z.strictObject({
       description:
         'How Cloakroom authenticates. Default: `private_key_jwt` with a `privateKey`, else `client_secret_basic`.',
     }),
+  clientAssertionAudience: z.enum(['issuer', 'token_endpoint', 'called_endpoint']).prefault('issuer').meta({
+    description:
+      'The `aud` of the assertions of `private_key_jwt` and `client_secret_jwt`: the issuer, always the token endpoint (older servers), or the endpoint that is called (Okta).',
+  }),
   scopes: z
     .array(scope)
     .prefault(['openid'])

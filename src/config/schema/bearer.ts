@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, secret, signingAlgorithm, url } from './values.ts';
+import { duration, metadataUrl, secret, signingAlgorithm, url } from './values.ts';
 
 const introspection = z.strictObject({
   endpoint: url(
@@ -25,6 +25,7 @@ export const bearerIssuer = z.strictObject({
     'The `iss` of its tokens, to the letter. Its metadata is read from there, unless `jwksUri` or `introspection.endpoint` says all that is needed.',
     'https://id.example.com',
   ),
+  metadataUrl: metadataUrl.optional(),
   audiences: z
     .array(z.string().min(1))
     .min(1, 'names no audience: list what the tokens of these APIs have in aud')

@@ -85,19 +85,29 @@ export function isLoopbackHost(hostname: string): boolean {
 }
 
 /** An http(s) URL; plain http only for loopback hosts. */
-export const url = (description: string, example: string) =>
+export const url = (description: string, example: string, parts: 'no-query' | 'with-query' = 'no-query') =>
   z
     .string()
     .refine(
       (text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ''),
       `is not an http(s) URL: write it like ${example}`,
     )
-    .refine((text) => !/[?#@]/.test(text), `must not have a query, fragment or user info: write it like ${example}`)
+    .refine(
+      (text) => !(parts === 'no-query' ? /[?#@]/ : /#|^[^?]*@/).test(text),
+      `must not have a ${parts === 'no-query' ? 'query, ' : ''}fragment or user info: write it like ${example}`,
+    )
     .refine((text) => {
       const parsed = parseUrl(text);
       return parsed?.protocol !== 'http:' || isLoopbackHost(parsed.hostname);
     }, 'must be https: plain http is only accepted for loopback hosts (localhost, 127.0.0.1, [::1])')
     .meta({ description, examples: [example] });
+
+/** Where an issuer's metadata is, when that is not at the issuer. */
+export const metadataUrl = url(
+  'Where the metadata is, when it is not at the issuer (Azure AD B2C, `oauth-authorization-server`). The `issuer` in it must be the configured one all the same.',
+  'https://login.example.com/tenant/.well-known/openid-configuration',
+  'with-query',
+);
 
 /** A resource indicator (RFC 8707 §2). */
 export const resource = z

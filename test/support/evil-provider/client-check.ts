@@ -6,21 +6,25 @@ export async function authenticateClient(
   state: ProviderState,
   authorization: string | undefined,
   params: URLSearchParams,
+  /** The path below the issuer that it came to. */
+  called: '/token' | '/par' | '/revoke',
 ): Promise<string | undefined> {
   if (authorization?.startsWith('Basic ')) {
     const [id = '', secret = ''] = Buffer.from(authorization.slice(6), 'base64').toString().split(':').map(formDecode);
     return state.clients.has(id) && state.clients.get(id) === secret ? id : undefined;
   }
   const assertion = params.get('client_assertion');
-  if (assertion !== null) return verifyAssertion(state, assertion);
+  if (assertion !== null) return verifyAssertion(state, assertion, called);
   const id = params.get('client_id') ?? '';
   // A public client has no secret and must not send one.
   const secret = params.get('client_secret') ?? undefined;
   return state.clients.has(id) && state.clients.get(id) === secret ? id : undefined;
 }
 
-async function verifyAssertion(state: ProviderState, assertion: string): Promise<string | undefined> {
-  const audience = [state.issuer, `${state.issuer}/token`, `${state.issuer}/par`];
+async function verifyAssertion(state: ProviderState, assertion: string, called: string): Promise<string | undefined> {
+  const one = { issuer: '', token: '/token', called };
+  const wanted = state.settings.assertionAudience;
+  const audience = (wanted === undefined ? ['', '/token', '/par'] : [one[wanted]]).map((path) => state.issuer + path);
   try {
     const claims = JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString()) as { sub?: string };
     const secret = state.clients.get(claims.sub ?? '');

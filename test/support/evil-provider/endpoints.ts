@@ -56,7 +56,7 @@ export async function serve(state: ProviderState, request: RecordedRequest, resp
       return sendAnswer(response, answerAuthorizationRequest(state, params, fault), fault);
     }
     case 'par': {
-      const clientId = await authenticateClient(state, headers.authorization, params);
+      const clientId = await authenticateClient(state, headers.authorization, params, '/par');
       const answer = clientId ? answerPushedRequest(state, clientId, params) : INVALID_CLIENT;
       return sendAnswer(response, answer, takeFault(state.faults, 'par'));
     }
@@ -64,7 +64,7 @@ export async function serve(state: ProviderState, request: RecordedRequest, resp
       return serveToken(state, request, response);
     case 'revocation': {
       const fault = takeFault(state.faults, 'revocation');
-      const clientId = await authenticateClient(state, headers.authorization, params);
+      const clientId = await authenticateClient(state, headers.authorization, params, '/revoke');
       if (clientId !== undefined && fault === undefined) revoke(state, params.get('token') ?? '');
       return sendAnswer(response, clientId ? { html: '' } : INVALID_CLIENT, fault);
     }

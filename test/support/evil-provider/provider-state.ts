@@ -38,6 +38,8 @@ export interface Settings {
   requirePkce: boolean;
   /** Announce the PAR endpoint, or insist on it. */
   par: boolean | 'required';
+  /** The one `aud` that a client assertion must have; `called`: the endpoint that it is sent to (Okta). Absent: any of ours. */
+  assertionAudience: 'issuer' | 'token' | 'called' | undefined;
   /** Absent: any. */
   redirectUris: string[] | undefined;
 }
@@ -108,6 +110,7 @@ export const DEFAULT_SETTINGS: Settings = {
   idTokenAlgorithms: ['RS256'],
   requirePkce: true,
   par: false,
+  assertionAudience: undefined,
   redirectUris: undefined,
 };
 

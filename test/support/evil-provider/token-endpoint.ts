@@ -22,7 +22,7 @@ export async function answerTokenRequest(state: ProviderState, request: TokenReq
   const { params } = request;
   const verifier = params.get('code_verifier');
   if (verifier) issueSecret(state, 'code_verifier', verifier);
-  const clientId = await authenticateClient(state, request.authorization, params);
+  const clientId = await authenticateClient(state, request.authorization, params, '/token');
   if (clientId === undefined) {
     const headers: Record<string, string> = request.authorization
       ? { 'www-authenticate': 'Basic realm="provider"' }

@@ -144,6 +144,12 @@ export const badValues: Record<string, Case[]> = {
       'authorizationServer.privateKey',
       /is required for private_key_jwt: add it/,
     ],
+    [
+      'an audience of assertions that are not made',
+      (d) => Object.assign(d.authorizationServer, { clientAssertionAudience: 'token_endpoint' }),
+      'authorizationServer.clientAssertionAudience',
+      /no effect with client_secret_basic/,
+    ],
   ],
   cookies: [
     [
@@ -183,6 +189,18 @@ export const badValues: Record<string, Case[]> = {
       'authorizationServer.issuer',
       /must be https/,
     ],
+    ...each(
+      words('http://id.example.com/m ftp://id.example.com id.example.com/m'),
+      (d, metadataUrl) => Object.assign(d.authorizationServer, { metadataUrl }),
+      'authorizationServer.metadataUrl',
+      /must be https|write it like https:/,
+    ),
+    ...each(
+      words('https://id.example.com/m#x https://u:p@id.example.com/m?x'),
+      (d, metadataUrl) => Object.assign(d.authorizationServer, { metadataUrl }),
+      'authorizationServer.metadataUrl',
+      /must not have a fragment or user info/,
+    ),
     ...each(
       words('ftp://app.example.com app.example.com javascript:x'),
       (d, publicUrl) => Object.assign(d, { publicUrl }),

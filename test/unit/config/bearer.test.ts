@@ -32,6 +32,21 @@ const cases: [what: string, change: (data: Data) => void, key: string, fix: RegE
   ['no issuer', mobile({ issuer: undefined }), 'bearerIssuers.mobile.issuer', /is required/],
   ['plain http', mobile({ issuer: 'http://id.example.com' }), 'bearerIssuers.mobile.issuer', /must be https/],
   ['jwksUri in plain http', mobile({ jwksUri: 'http://a.example/k' }), 'bearerIssuers.mobile.jwksUri', /must be https/],
+  [
+    'metadata that nobody needs',
+    mobile({ metadataUrl: 'https://id.example.com/m?p=x', jwksUri: 'https://id.example.com/k' }),
+    'bearerIssuers.mobile.metadataUrl',
+    /no effect, because jwksUri/,
+  ],
+  [
+    'metadata beside the endpoint for introspection',
+    mobile({
+      metadataUrl: 'https://id.example.com/m',
+      introspection: { ...introspection, endpoint: 'https://id.example.com/i' },
+    }),
+    'bearerIssuers.mobile.metadataUrl',
+    /no effect, because introspection.endpoint/,
+  ],
   ['no audience', mobile({ audiences: [] }), 'bearerIssuers.mobile.audiences', /list what the tokens/],
   ['an empty audience', mobile({ audiences: [''] }), 'bearerIssuers.mobile.audiences.0', /correct the value/],
   ['HS256', mobile({ algorithms: ['HS256'] }), 'bearerIssuers.mobile.algorithms.0', /one of RS256/],

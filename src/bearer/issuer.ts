@@ -5,6 +5,7 @@ import { createCaller } from '../issuer/call.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
 import { checkMetadata, createMetadata, discover, type MetadataLog } from '../issuer/metadata.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import type { Claims } from './claims.ts';
 import type { Failures } from './failures.ts';
 import { createIntrospection, type Introspect } from './introspection.ts';
@@ -21,6 +22,7 @@ export interface BearerPeer {
 }
 
 export interface BearerPeerOptions {
+  proxies?: ForwardProxies;
   /** Epoch milliseconds. */
   nowMs: () => number;
   log: MetadataLog;
@@ -29,10 +31,10 @@ export interface BearerPeerOptions {
 export function createBearerPeer(
   config: BearerIssuer,
   failures: Failures,
-  { nowMs, log }: BearerPeerOptions,
+  { proxies, nowMs, log }: BearerPeerOptions,
 ): BearerPeer {
   const { issuer, jwksUri, introspection } = config;
-  const caller = createCaller(config.timeout, config.caFile);
+  const caller = createCaller(config.timeout, { caFile: config.caFile, proxies });
   const authentication =
     introspection === undefined ? oidc.None() : oidc.ClientSecretBasic(introspection.clientSecret.reveal());
   const clientId = introspection?.clientId ?? 'cloakroom';

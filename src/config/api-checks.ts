@@ -1,4 +1,5 @@
 import { shownKey, shownPath } from '../crypto/shown.ts';
+import type { ForwardProxies, ForwardProxy } from '../outbound/forward-proxy.ts';
 import type { CrossProblem } from './document.ts';
 import type { ApiConfig } from './schema/api.ts';
 import { type AuthorizationServerConfig, logoutParameters } from './schema/authorization-server.ts';
@@ -92,7 +93,7 @@ function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[
 }
 
 function checkUpstream(
-  { upstream, caFile, clientCertificate }: ApiConfig,
+  { upstream, forwardProxy, caFile, clientCertificate }: ApiConfig,
   path: PropertyKey[],
   problems: CrossProblem[],
 ): void {
@@ -100,6 +101,11 @@ function checkUpstream(
     if (upstream.indexOf(target) < index)
       problems.push({ path: [...path, 'upstream', index], message: 'is in the list twice: remove one of them' });
   });
+  if (forwardProxy && upstream.every((target) => target.startsWith('unix:')))
+    problems.push({
+      path: [...path, 'forwardProxy'],
+      message: 'has no effect: no upstream is reached over the network. Remove it',
+    });
   if (upstream.some((target) => target.startsWith('https:'))) return;
   for (const [key, value] of Object.entries({ caFile, clientCertificate })) {
     if (value !== undefined)
@@ -174,6 +180,25 @@ export function userResources(apis: Record<string, ApiConfig>): string[] {
   return Object.values(apis)
     .filter(({ token, accept }) => accept.includes('session') && (token === 'user' || token === 'user-or-client'))
     .flatMap(({ resource }) => resource ?? []);
+}
+
+/** The file asks for a proxy that the environment does not name: right where there is none to pass, a mistake elsewhere. */
+export function forwardProxyWarnings(
+  frontend: string,
+  apis: Record<string, ApiConfig>,
+  { http, https }: ForwardProxies,
+): string[] {
+  return Object.entries(apis).flatMap(([name, { forwardProxy, upstream }]) => {
+    const isMissing = (scheme: string, proxy: ForwardProxy | undefined) =>
+      forwardProxy && proxy === undefined && upstream.some((target) => target.startsWith(scheme));
+    const missing = [
+      ...(isMissing('https:', https) ? ['HTTPS_PROXY'] : []),
+      ...(isMissing('http:', http) ? ['HTTP_PROXY'] : []),
+    ];
+    return missing.map(
+      (variable) => `frontend ${frontend}: apis.${name}.forwardProxy has no effect: ${variable} is not set`,
+    );
+  });
 }
 
 /** One token for two APIs lets each of them call the other as the user (RFC 9700 §2.3, DT1). */

@@ -1,5 +1,14 @@
 import { shownKey } from '../crypto/shown.ts';
-import { checkApis, checkLogout, checkStrength, isWithin, sharedTokenWarnings, userResources } from './api-checks.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
+import {
+  checkApis,
+  checkLogout,
+  checkStrength,
+  forwardProxyWarnings,
+  isWithin,
+  sharedTokenWarnings,
+  userResources,
+} from './api-checks.ts';
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
@@ -58,13 +67,18 @@ export interface Config
   extends Pick<ConfigInput, 'listen' | 'ops' | 'trustedProxies' | 'workers' | 'limits' | 'log' | 'shutdown'> {
   session: SessionConfig;
   tokens: TokensConfig;
+  /** Ways out of the network, as the environment names them. */
+  forwardProxies: ForwardProxies;
   frontends: Frontend[];
 }
 
 const frontendKeys = ['publicUrl', 'authorizationServer'] as const;
 
 /** Completes the parsed file: one list of frontends, names of cookies, and the checks that concern several keys. */
-export function buildConfig(input: ConfigInput): { config: Config; problems: CrossProblem[]; warnings: string[] } {
+export function buildConfig(
+  input: ConfigInput,
+  forwardProxies: ForwardProxies = { exceptions: [] },
+): { config: Config; problems: CrossProblem[]; warnings: string[] } {
   const problems: CrossProblem[] = [];
   const warnings: string[] = [];
   const named = namedFrontends(input, problems);
@@ -74,7 +88,10 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   checkFrontendsApart(frontends, named, problems, warnings);
   checkForwardAuth(frontends, named, input.trustedProxies, problems);
   checkKeysApart(input, named, problems);
-  warnings.push(...exposureWarnings(input));
+  warnings.push(
+    ...named.flatMap(({ name, input: { apis } }) => forwardProxyWarnings(name, apis, forwardProxies)),
+    ...exposureWarnings(input),
+  );
 
   if (input.session.idleTimeout > input.session.absoluteTimeout) {
     problems.push({ path: ['session', 'idleTimeout'], message: 'is longer than absoluteTimeout: shorten it' });
@@ -104,7 +121,7 @@ export function buildConfig(input: ConfigInput): { config: Config; problems: Cro
   const { redis } = input.session;
   const session = redis === undefined ? input.session : { ...input.session, redis: checkRedis(redis, problems) };
   return {
-    config: { listen, ops, trustedProxies, workers, limits, log, shutdown, session, tokens, frontends },
+    config: { listen, ops, trustedProxies, workers, limits, log, shutdown, session, tokens, forwardProxies, frontends },
     problems,
     warnings,
   };

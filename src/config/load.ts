@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { isName } from '../crypto/shown.ts';
+import { readForwardProxies } from '../outbound/forward-proxy.ts';
 import { buildConfig, type Config } from './config.ts';
 import { type ConfigDocument, type KeyPath, type Problem, readDocument } from './document.ts';
 import { salvageProblems } from './salvage.ts';
@@ -40,9 +41,10 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   if (document.data === undefined) return { ok: false, problems: document.problems };
 
   const parsed = parseFilled(document.data);
-  const problems = [...document.problems];
+  const { proxies, faults } = readForwardProxies(env);
+  const problems = [...document.problems, ...faults.map((fault) => document.problemAt([], fault))];
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => explainIssue(document, issue)));
-  const built = parsed.success ? buildConfig(parsed.data) : undefined;
+  const built = parsed.success ? buildConfig(parsed.data, proxies) : undefined;
   const acrossKeys = built?.problems ?? salvageProblems(document.data);
   problems.push(...acrossKeys.map(({ path, message }) => document.problemAt(path, message)));
   if (problems.length > 0 || built === undefined) return { ok: false, problems: inOrder(problems) };

@@ -1,3 +1,4 @@
+import { isConnectFailure, isOwnShortage } from '../outbound/connect-failure.ts';
 import {
   BodyTooLarge,
   isProblem,
@@ -7,7 +8,6 @@ import {
   UpstreamTimeout,
   UpstreamUnreachable,
 } from '../problems/errors.ts';
-import { isConnectFailure, isOwnShortage } from '../upstream/connect-failure.ts';
 import { TooLargeError } from './request-body.ts';
 
 /** The connection failed; the target has not seen the request. */
@@ -36,7 +36,7 @@ export function sortFault(error: unknown): Fault {
   const cause = error instanceof NotSentError ? error.cause : error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   if (isConnectFailure(cause)) {
-    const type = code === 'UND_ERR_CONNECT_TIMEOUT' ? UpstreamTimeout : UpstreamUnreachable;
+    const type = code.endsWith('UND_ERR_CONNECT_TIMEOUT') ? UpstreamTimeout : UpstreamUnreachable;
     return { answer: problem(type, { cause }), isOfTarget: !isOwnShortage(code) };
   }
   if (lostConnection.test(code)) return { answer: problem(UpstreamUnreachable, { cause }), isOfTarget: true };

@@ -78,7 +78,9 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     writer: instance,
     nearCache,
   });
+  const { forwardProxies: proxies } = config;
   const server = createAuthorizationServer(frontend.authorizationServer, {
+    proxies,
     nowMs,
     log,
     onStatus: (isUp) => metrics.authorizationServerUp.set({ frontend: name }, isUp ? 1 : 0),
@@ -111,7 +113,7 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     signer: createSigner(keys.signing, entries),
     sessions,
     server,
-    bearer: createBearerVerifier(frontend.bearerIssuers, { nowMs, log }),
+    bearer: createBearerVerifier(frontend.bearerIssuers, { proxies, nowMs, log }),
     coordinator,
     accessTokens: createAccessTokenSource({
       frontend: name,

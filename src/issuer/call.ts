@@ -1,5 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Agent } from 'undici';
+import { isConnectFailure } from '../outbound/connect-failure.ts';
+import { createConnector } from '../outbound/connector.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import { normalizeAnswer } from './answer.ts';
 
 /** A call to the authorization server brought no response. */
@@ -32,6 +35,12 @@ export interface CallOptions {
   onAnswer?: (text: string) => void;
 }
 
+export interface CallerOptions {
+  /** PEM file with the CA; the system's CAs when absent. */
+  caFile?: string | undefined;
+  proxies?: ForwardProxies | undefined;
+}
+
 export interface Caller {
   fetch(url: string, options: CallOptions): Promise<Response>;
   close(): Promise<void>;
@@ -41,18 +50,18 @@ export interface Caller {
  * Every call to an authorization server passes here: verified TLS, no redirects (a credential must not follow one),
  * a limit on size, and one on the whole time, so that a server that drips bytes can't hold a login (T34).
  */
-export function createCaller(usualTimeoutMs: number, caFile?: string): Caller {
+export function createCaller(usualTimeoutMs: number, { caFile, proxies }: CallerOptions): Caller {
   const agent = new Agent({
     allowH2: false,
     maxResponseSize: maximumResponseBytes,
     headersTimeout: 0, // each call has a deadline of its own
     bodyTimeout: 0,
     connections: 64,
-    connect: {
-      rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
+    connect: createConnector({
       timeout: Math.min(usualTimeoutMs, 3000),
-      ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
-    },
+      ca: caFile === undefined ? undefined : readFileSync(caFile, 'utf8'),
+      proxies,
+    }),
   });
   return {
     async fetch(url, { body, headers = {}, method = 'GET', signal, timeoutMs = usualTimeoutMs, onStatus, onAnswer }) {
@@ -75,17 +84,12 @@ export function createCaller(usualTimeoutMs: number, caFile?: string): Caller {
         if (answer.isError) init.headers.delete('www-authenticate');
         return new Response(answer.text === '' ? null : Buffer.from(answer.text), init);
       } catch (cause) {
-        const code = codeOf(cause);
-        throw new CallFailedError(code, !neverSent.test(code), cause);
+        throw new CallFailedError(codeOf(cause), !isConnectFailure(cause), cause);
       }
     },
     close: () => agent.close(),
   };
 }
-
-/** Failures of the connection itself, TLS included. */
-const neverSent =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_\w+|CERT_\w+|DEPTH_ZERO_\w+|SELF_SIGNED_\w+|UNABLE_TO_\w+|ERR_SSL_\w+|EPROTO|HOSTNAME_MISMATCH)$/;
 
 function codeOf(error: unknown): string {
   if (error instanceof Error && error.name === 'TimeoutError') return 'timeout';

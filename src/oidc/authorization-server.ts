@@ -5,10 +5,12 @@ import { buildClientAuthentication } from '../issuer/client-authentication.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
 import { checkMetadata, createMetadata, discover, type MetadataLog } from '../issuer/metadata.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 
 export type AuthorizationServerLog = MetadataLog;
 
 export interface AuthorizationServerOptions {
+  proxies?: ForwardProxies;
   nowMs: () => number;
   log: AuthorizationServerLog;
   onStatus?: (isUp: boolean) => void;
@@ -33,9 +35,9 @@ export interface AuthorizationServer {
 /** Knows the server's metadata and keys. */
 export function createAuthorizationServer(
   config: AuthorizationServerConfig,
-  { nowMs, log, onStatus }: AuthorizationServerOptions,
+  { proxies, nowMs, log, onStatus }: AuthorizationServerOptions,
 ): AuthorizationServer {
-  const caller = createCaller(config.timeout, config.caFile);
+  const caller = createCaller(config.timeout, { caFile: config.caFile, proxies });
   const authentication = buildClientAuthentication(config);
   authentication.catch(() => undefined); // whoever asks for the configuration is told
   const metadata = createMetadata({

@@ -32,7 +32,8 @@ export async function proxyPlugin(
   const { frontend } = context;
   const prefix = `${frontend.basePath}${api.path}`;
   const labels = { frontend: frontend.name, api: api.name };
-  const upstream = createUpstream(api, { labels, metrics: context.metrics, log: context.log });
+  const { metrics, log } = context;
+  const upstream = createUpstream(api, { labels, metrics, log, proxies: context.config.forwardProxies });
   const [{ origin, dispatcher }] = upstream.targets;
   const config = { kind: 'api', ...labels, websocket: api.websocket !== undefined } as const;
   scope.addHook('onClose', () => upstream.close());

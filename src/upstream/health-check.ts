@@ -1,5 +1,5 @@
 import { type buildConnector, Client } from 'undici';
-import { isOwnShortage } from './connect-failure.ts';
+import { isOwnShortage } from '../outbound/connect-failure.ts';
 
 export interface HealthCheckOptions {
   origin: string;

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { FastifyBaseLogger } from 'fastify';
-import { buildConnector, Pool } from 'undici';
+import { type buildConnector, Pool } from 'undici';
 import type { Api } from '../config/config.ts';
 import type { Count, Metrics } from '../ops/metrics.ts';
+import { createConnector } from '../outbound/connector.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import { createBreaker } from './breaker.ts';
-import { noteFailures } from './connect-failure.ts';
 import { startHealthCheck } from './health-check.ts';
 import { createLine, type Line } from './line.ts';
 
@@ -45,24 +46,23 @@ export interface TargetOptions {
   /** As configured: an origin, or `unix:` and a path. Names it in logs and metrics. */
   name: string;
   secureContext: SecureContext;
+  proxies?: ForwardProxies;
   labels: { frontend: string; api: string };
   metrics: Metrics;
   log: FastifyBaseLogger;
 }
 
-export function createTarget({ api, name, secureContext, labels: apiLabels, metrics, log }: TargetOptions): Target {
+export function createTarget(options: TargetOptions): Target {
+  const { api, name, secureContext, proxies, labels: apiLabels, metrics, log } = options;
   const { limits, timeouts, breaker: rules } = api;
   const socketPath = name.startsWith('unix:') ? name.slice('unix:'.length) : undefined;
   const url = new URL(socketPath === undefined ? name : 'http://localhost');
-  const connector = noteFailures(
-    buildConnector({
-      allowH2: false,
-      timeout: timeouts.connect,
-      rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says (S0)
-      secureContext,
-      ...(socketPath === undefined ? {} : { socketPath }),
-    }),
-  );
+  const connector = createConnector({
+    timeout: timeouts.connect,
+    secureContext,
+    socketPath,
+    proxies: api.forwardProxy ? proxies : undefined,
+  });
   const dispatcher = new Pool(url.origin, {
     allowH2: false,
     connections: limits.connections,

@@ -156,6 +156,7 @@ describe('files', () => {
       'exchange',
       'issuer',
       'oidc',
+      'outbound',
       'proxy',
       'redis',
       'tokens',

@@ -15,7 +15,7 @@ export interface KeyAndCertificate {
 export interface Certificates {
   /** The certificate of the test authority: give it to the peer that shall trust `good`, `expired`, `wrongName`. */
   ca: string;
-  /** Valid for localhost, *.localhost, 127.0.0.1. */
+  /** Valid for localhost, *.localhost, 127.0.0.1, and *.behind.example, which only a forward proxy finds. */
   good: KeyAndCertificate;
   /** As `good`, but over since 2020. */
   expired: KeyAndCertificate;
@@ -27,7 +27,7 @@ export interface Certificates {
   client: KeyAndCertificate;
 }
 
-const OWN_NAMES = 'DNS:localhost,DNS:*.localhost,IP:127.0.0.1';
+const OWN_NAMES = 'DNS:localhost,DNS:*.localhost,IP:127.0.0.1,DNS:*.behind.example';
 
 /** Makes a throw-away authority and one certificate per fault with the `openssl` program. Takes about 0.2 s. */
 export async function createCertificates(): Promise<Certificates> {

@@ -23,6 +23,8 @@ export interface WorldOptions {
   /** Changes the configuration before it is checked. */
   config?: (data: ConfigData) => void;
   provider?: Parameters<typeof startEvilProvider>[0];
+  /** Environment variables of Cloakroom; none. */
+  env?: Record<string, string>;
   /** Cloakroom processes-in-one on the same store and keys. */
   replicas?: number;
   /** `false`: every call asks Redis. For tests that change what is in Redis behind our back, or take it away. */
@@ -84,7 +86,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   options.config?.(data);
   // A test that writes a `Cookie` header by hand knows its name. The default has the port in it.
   if (data.publicUrl === origin) data.cookie ??= { name: 'cloakroom' };
-  const parsed = parseConfig('world.yaml', stringify(data), {});
+  const parsed = parseConfig('world.yaml', stringify(data), options.env ?? {});
   if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
 
   const apps: App[] = [];

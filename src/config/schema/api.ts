@@ -183,6 +183,10 @@ export const api = z.strictObject({
   health: health
     .optional()
     .meta({ description: 'Asks each target whether it can do its work; not asked when absent.' }),
+  forwardProxy: z.boolean().prefault(false).meta({
+    description:
+      'Reach the upstream through the forward proxy that `HTTPS_PROXY` (for http `HTTP_PROXY`) names, except as `NO_PROXY` says.',
+  }),
   caFile: z
     .string()
     .optional()

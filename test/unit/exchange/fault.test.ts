@@ -3,8 +3,8 @@ import { buildConnector, Client } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NotSentError, sortFault } from '../../../src/exchange/fault.ts';
 import { TooLargeError } from '../../../src/exchange/request-body.ts';
+import { noteFailures } from '../../../src/outbound/connect-failure.ts';
 import { problem, RequestTimeout, UpstreamTimeout } from '../../../src/problems/errors.ts';
-import { noteFailures } from '../../../src/upstream/connect-failure.ts';
 
 // W1: what counts against a target came from there, and is known to. Whatever else goes wrong does not count.
 

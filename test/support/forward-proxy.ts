@@ -1,0 +1,71 @@
+import { createServer, type IncomingMessage } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { connect, type Socket } from 'node:net';
+import type { KeyAndCertificate } from './certificates.ts';
+
+export interface ForwardProxyOptions {
+  /** `user:password`, as they are before they stand in a URL; anybody may connect when absent. */
+  credentials?: string;
+  /** Speaks TLS to its clients. */
+  tls?: KeyAndCertificate;
+}
+
+/** A forward proxy over sockets that knows CONNECT, and alone knows where names of `*.behind.example` are. */
+export interface ForwardProxy {
+  port: number;
+  /** `http://127.0.0.1:port`, or `https://localhost:port`; without credentials. */
+  url: string;
+  /** What was asked for, `host:port`, in order; refused or not. */
+  asked: string[];
+  /** Everything that clients sent once a tunnel was there. */
+  sent(): string;
+  /** Refuses with this status; `hang` takes the request and never answers. */
+  refuse: number | 'hang' | undefined;
+  stop(): Promise<void>;
+}
+
+export async function startForwardProxy({ credentials, tls }: ForwardProxyOptions = {}): Promise<ForwardProxy> {
+  const open = new Set<Socket>();
+  const sent: Buffer[] = [];
+  const server = tls ? createTlsServer({ ...tls }) : createServer();
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.on('error', () => undefined).on('close', () => open.delete(socket));
+  });
+  server.on('request', (_request, response) => response.writeHead(405).end());
+  server.on('connect', (request: IncomingMessage, client: Socket) => {
+    client.on('error', () => undefined);
+    proxy.asked.push(request.url ?? '');
+    if (proxy.refuse === 'hang') return;
+    const wanted = credentials === undefined ? undefined : `Basic ${Buffer.from(credentials).toString('base64')}`;
+    const status = proxy.refuse ?? (request.headers['proxy-authorization'] === wanted ? undefined : 407);
+    if (status !== undefined) {
+      client.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+      return;
+    }
+    const peer = connect(Number(new URL(`http://${request.url}`).port), '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      client.on('data', (chunk: Buffer) => sent.push(chunk));
+      client.pipe(peer).pipe(client);
+    });
+    open.add(peer);
+    peer.on('error', () => client.destroy()).on('close', () => client.destroy());
+    client.on('close', () => peer.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const proxy: ForwardProxy = {
+    port: address.port,
+    url: `${tls ? 'https://localhost' : 'http://127.0.0.1'}:${address.port}`,
+    asked: [],
+    sent: () => Buffer.concat(sent).toString('latin1'),
+    refuse: undefined,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of open) socket.destroy();
+      await closed;
+    },
+  };
+  return proxy;
+}

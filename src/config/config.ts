@@ -14,13 +14,20 @@ import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
 import { exposureWarnings } from './exposure.ts';
 import { checkKeysApart } from './key-checks.ts';
-import { checkRedis } from './redis.ts';
+import { checkRedis, type RedisConfig } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
 import { type AuthorizationServerConfig, refreshLease } from './schema/authorization-server.ts';
 import type { BearerIssuerConfig } from './schema/bearer.ts';
-import type { ConfigInput, ForwardAuthConfig, FrontendInput, SessionConfig, TokensConfig } from './schema/schema.ts';
+import type {
+  ConfigInput,
+  ForwardAuthConfig,
+  FrontendInput,
+  SessionConfig as SessionInput,
+  TokensConfig,
+} from './schema/schema.ts';
 import { isLoopbackHost } from './schema/values.ts';
 
+export type { RedisConfig } from './redis.ts';
 export type { ApiConfig, ExchangeConfig, RequireConfig } from './schema/api.ts';
 export {
   type AuthorizationServerConfig,
@@ -28,8 +35,12 @@ export {
   refreshLease,
   usualSigningAlgorithms,
 } from './schema/authorization-server.ts';
-export type { ForwardAuthConfig, RedisConfig, SessionConfig, TokensConfig } from './schema/schema.ts';
+export type { ForwardAuthConfig, TokensConfig } from './schema/schema.ts';
 export { signingAlgorithm } from './schema/values.ts';
+
+export interface SessionConfig extends Omit<SessionInput, 'redis'> {
+  redis?: RedisConfig;
+}
 
 /** One configured API of a frontend. */
 export interface Api extends ApiConfig {
@@ -118,8 +129,8 @@ export function buildConfig(
       break;
     }
   }
-  const { redis } = input.session;
-  const session = redis === undefined ? input.session : { ...input.session, redis: checkRedis(redis, problems) };
+  const { redis, ...others } = input.session;
+  const session = redis === undefined ? others : { ...others, redis: checkRedis(redis, problems) };
   return {
     config: { listen, ops, trustedProxies, workers, limits, log, shutdown, session, tokens, forwardProxies, frontends },
     problems,

@@ -38,6 +38,8 @@ export interface ConfigDocument {
   data: unknown;
   problems: Problem[];
   problemAt(path: KeyPath, message: string): Problem;
+  /** What stands at `path`, with the references filled in again: files may have other contents by now. */
+  fillAgain(path: KeyPath): { data: unknown; problems: Problem[] };
 }
 
 /** By itself the parser prints keys that are no texts as warnings of the process. */
@@ -58,17 +60,23 @@ export function readDocument(file: string, text: string, env: NodeJS.ProcessEnv)
   for (const error of [...document.errors, ...document.warnings]) {
     problems.push(at(error.pos[0], '', yamlFault(error.code)));
   }
-  if (problems.length > 0) return { file, data: undefined, problems, problemAt };
+  const unreadable = { file, data: undefined, problems, problemAt, fillAgain: () => ({ data: undefined, problems }) };
+  if (problems.length > 0) return unreadable;
   const plain = resolveAliases(document);
   if (plain === undefined) {
     problems.push(at(0, '', 'has an alias (*name) that leads nowhere, or aliases that multiply: write the values out'));
-    return { file, data: undefined, problems, problemAt };
+    return unreadable;
   }
-  const data = fill(plain.data, [], (path, message) => problems.push(problemAt(path, message)), {
-    env,
-    folder: dirname(resolve(file)),
-  });
-  return { file, data, problems, problemAt };
+  const sources = { env, folder: dirname(resolve(file)) };
+  const data = fill(plain.data, [], (path, message) => problems.push(problemAt(path, message)), sources);
+  const fillAgain = (path: KeyPath) => {
+    let part = plain.data;
+    for (const step of path) part = (part as Record<PropertyKey, unknown> | undefined)?.[step];
+    const found: Problem[] = [];
+    const filled = fill(part, path, (at, message) => found.push(problemAt(at, message)), sources);
+    return { data: filled, problems: found };
+  };
+  return { file, data, problems, problemAt, fillAgain };
 }
 
 /** The yaml library throws for an alias without anchor and for alias bombs. */

@@ -4,6 +4,7 @@ import { isName } from '../crypto/shown.ts';
 import { readForwardProxies } from '../outbound/forward-proxy.ts';
 import { buildConfig, type Config } from './config.ts';
 import { type ConfigDocument, type KeyPath, type Problem, readDocument } from './document.ts';
+import { followRedis } from './redis.ts';
 import { salvageProblems } from './salvage.ts';
 import { configSchema } from './schema/schema.ts';
 
@@ -48,7 +49,10 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   const acrossKeys = built?.problems ?? salvageProblems(document.data);
   problems.push(...acrossKeys.map(({ path, message }) => document.problemAt(path, message)));
   if (problems.length > 0 || built === undefined) return { ok: false, problems: inOrder(problems) };
-  return { ok: true, config: built.config, warnings: built.warnings };
+  const { config, warnings } = built;
+  const { redis } = config.session;
+  if (redis !== undefined) config.session.redis = followRedis(redis, document);
+  return { ok: true, config, warnings };
 }
 
 /**

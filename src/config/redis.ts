@@ -1,6 +1,32 @@
 import { Secret } from '../crypto/secret.ts';
-import type { CrossProblem } from './document.ts';
-import type { RedisConfig } from './schema/schema.ts';
+import type { ConfigDocument, CrossProblem } from './document.ts';
+import { type RedisConfig as RedisSettings, redis as redisSchema } from './schema/schema.ts';
+
+export interface RedisConfig extends RedisSettings {
+  /** With the references filled in again. Throws, without the value, when one leads nowhere or to something unusable. */
+  readAgain?(): RedisConfig;
+}
+
+/** Lets Redis's settings be read again, because secrets in files are replaced while we run. */
+export function followRedis(redis: RedisConfig, document: Pick<ConfigDocument, 'fillAgain'>): RedisConfig {
+  return {
+    ...redis,
+    readAgain() {
+      const { data, problems } = document.fillAgain(['session', 'redis']);
+      const [unfilled] = problems;
+      if (unfilled !== undefined) throw new Error(`${unfilled.key}: ${unfilled.message}`);
+      const parsed = redisSchema.safeParse(data);
+      const found: CrossProblem[] = (parsed.error?.issues ?? []).map(({ path, message }) => ({
+        path: ['session', 'redis', ...path],
+        message,
+      }));
+      const checked = parsed.success ? checkRedis(parsed.data, found) : redis;
+      const [bad] = found;
+      if (bad !== undefined) throw new Error(`${bad.path.join('.')}: ${bad.message}`);
+      return checked;
+    },
+  };
+}
 
 /** Checks the URLs of Redis, and leaves no password in any of them. */
 export function checkRedis(redis: RedisConfig, problems: CrossProblem[]): RedisConfig {

@@ -10,6 +10,8 @@ import {
   type RedisClient,
   type RedisLog,
 } from './client.ts';
+import { followFiles, type LiveSettings } from './live-settings.ts';
+import { closed, reasonOf } from './reasons.ts';
 
 /** Messages to all replicas, this one included. Lost while the subscription is down: that is what `isUp` is for. */
 export interface RedisChannel {
@@ -37,12 +39,15 @@ export function createRedisChannel(
   const messageListeners: ((text: string) => void)[] = [];
   const statusListeners: ((isUp: boolean) => void)[] = [];
   const closing = new AbortController();
+  const settings = followFiles(config);
   let isUp: boolean | undefined;
-  const setUp = (next: boolean) => {
+  let told: string | undefined;
+  const setUp = (next: boolean, reason?: string) => {
+    if (next) log.info({}, 'the session channel is connected');
+    else if (told !== reason && !closing.signal.aborted) log.warn({ reason }, 'the session channel is down');
+    told = reason;
     if (isUp === next) return;
     isUp = next;
-    if (next) log.info({}, 'the session channel is connected');
-    else if (!closing.signal.aborted) log.warn({}, 'the session channel is down');
     for (const listener of statusListeners) listener(next);
   };
   const hear = (from: unknown, text: unknown) => {
@@ -53,18 +58,22 @@ export function createRedisChannel(
   async function keepSubscribed(): Promise<void> {
     let moved: Address | undefined;
     for (let attempt = 0; !closing.signal.aborted; attempt++) {
-      // Rejects only when there is nothing to connect with, such as a CA file that is just being replaced.
-      moved = await subscribeOnce(moved, attempt).catch(() => undefined);
+      const end = await subscribeOnce(moved, attempt);
+      moved = end.movedTo;
       if (isUp === true) attempt = 0;
-      setUp(false);
+      setUp(false, end.reason);
       const delayMs = moved === undefined ? Math.min(100 * 2 ** Math.min(attempt, 4), 1000) + Math.random() * 100 : 0;
       await pause(delayMs, undefined, { signal: closing.signal }).catch(() => undefined);
     }
   }
 
-  /** Connects, subscribes and listens until that breaks. Returns the node that a cluster names instead, if it does. */
-  async function subscribeOnce(node: Address | undefined, attempt: number): Promise<Address | undefined> {
-    const redis = openConnection(config, client, node, attempt);
+  /** Connects, subscribes and listens until that breaks. */
+  async function subscribeOnce(node: Address | undefined, attempt: number): Promise<End> {
+    const redis = openConnection(settings, client, node, attempt);
+    let fault: unknown;
+    redis.on('error', (error: unknown) => {
+      fault = error; // `connect` rejects with less
+    });
     redis.on('message', hear);
     redis.on('smessage', hear);
     // From here on, so that nothing that happens while connecting is missed.
@@ -75,7 +84,8 @@ export function createRedisChannel(
       setUp(true);
       return await Promise.race([keepPinging(redis, config.commandTimeout, closing.signal), broken]);
     } catch (error) {
-      return movedTo(error, redis);
+      const moved = movedTo(error, redis);
+      return { reason: reasonOf(fault ?? error), ...(moved === undefined ? {} : { movedTo: moved }) };
     } finally {
       expectNoMore(redis);
       redis.disconnect();
@@ -103,31 +113,42 @@ interface Address {
   port: number;
 }
 
-function openConnection(config: RedisConfig, client: RedisClient, moved: Address | undefined, attempt: number): Redis {
-  // Nothing may come for hours; the pings notice a dead connection.
-  const { socketTimeout: _none, reconnectOnError: _never, ...shared } = connectionOptions(config);
-  const options = { ...shared, enableOfflineQueue: false, autoResubscribe: false, retryStrategy: null };
-  if (!(client instanceof Cluster))
-    return listenToErrors(openRedis(config, { ...options, sentinelRetryStrategy: () => null }));
-  const known = client.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
-  const nodes = [...known, ...(config.cluster ?? []).map((node) => nodeAddress(node))];
-  return listenToErrors(new Redis({ ...options, ...(moved ?? nodes[attempt % nodes.length]) }));
+/** How a subscription, or an attempt at one, ended. */
+interface End {
+  reason: string;
+  /** The node that a cluster names instead. */
+  movedTo?: Address;
 }
 
-/** Faults arrive as rejections; without a listener ioredis prints them. */
-function listenToErrors(redis: Redis): Redis {
-  return redis.on('error', () => undefined);
+function openConnection(
+  settings: () => LiveSettings,
+  client: RedisClient,
+  moved: Address | undefined,
+  attempt: number,
+): Redis {
+  const { config } = settings();
+  // Nothing may come for hours; the pings notice a dead connection.
+  const { socketTimeout: _none, reconnectOnError: _never, ...shared } = connectionOptions(settings());
+  const options = { ...shared, enableOfflineQueue: false, autoResubscribe: false, retryStrategy: null };
+  if (!(client instanceof Cluster)) return openRedis(settings, { ...options, sentinelRetryStrategy: () => null });
+  const known = client.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
+  const nodes = [...known, ...(config.cluster ?? []).map((node) => nodeAddress(node))];
+  return new Redis({ ...options, ...(moved ?? nodes[attempt % nodes.length]) });
 }
 
 /** Rejects when the connection ends, when a cluster moves the channel to another node, and when we are closing. */
 function whenBroken(redis: Redis, closing: AbortSignal): Promise<never> {
   const { promise, reject } = Promise.withResolvers<never>();
   promise.catch(() => undefined);
-  redis.once('end', () => reject(new Error('connection closed')));
-  redis.once('moved', () => reject(new Error('channel moved')));
-  if (closing.aborted) reject(new Error('closing'));
-  closing.addEventListener('abort', () => reject(new Error('closing')), { once: true });
+  redis.once('end', () => reject(ending(closed)));
+  redis.once('moved', () => reject(ending('channel moved')));
+  if (closing.aborted) reject(ending('closing'));
+  closing.addEventListener('abort', () => reject(ending('closing')), { once: true });
   return promise;
+}
+
+function ending(code: string): Error {
+  return Object.assign(new Error(code), { code });
 }
 
 /** Rejects when Redis does not answer in time: a connection that fell silent must not count as a subscription. */

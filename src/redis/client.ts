@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisConfig } from '../config/config.ts';
+import { followFiles, isTls, type LiveSettings } from './live-settings.ts';
+import { closed, reasonOf } from './reasons.ts';
 
 /** The store can't be asked now. Never "no session": the browser keeps its cookie and gets a 503 (SE12). */
 export class StoreUnavailableError extends Error {
@@ -20,41 +21,91 @@ export type RedisClient = Redis | Cluster;
  * for ever while it hangs, and run a command twice after a reconnect (measured, REQUIREMENTS S16); hence the settings.
  */
 export function createRedisClient(config: RedisConfig, log: RedisLog): RedisClient {
-  const redis = config.cluster === undefined ? createSingle(config) : createCluster(config, config.cluster);
-  let isDown = false;
-  const goDown = (reason: string) => {
-    if (isDown) return; // one line an outage, not one a retry
-    isDown = true;
-    log.warn({ reason }, 'redis is not reachable');
-  };
-  redis.on('error', (error: unknown) => goDown(errorCode(error)));
-  // A balancer in front accepts and closes at once: that is an outage too, but no error of the socket.
-  redis.on('reconnecting', () => goDown('connection closed'));
+  const settings = followFiles(config);
+  const outage = createOutage(settings, log);
+  const redis = config.cluster === undefined ? createSingle(settings, outage) : createCluster(settings, config.cluster);
+  redis.on('error', (error: unknown) => outage.tell(reasonOf(error)));
+  redis.on('node error', (error: unknown) => outage.note(reasonOf(error))); // others of the cluster may do
+  redis.on('reconnecting', () => outage.endAttempt());
   redis.on('ready', () => {
-    isDown = false;
+    outage.isOver();
     log.info({}, 'redis is connected');
   });
   return redis;
 }
 
-function createSingle(config: RedisConfig): Redis {
-  return openRedis(config, {
-    ...connectionOptions(config),
+interface Outage {
+  /** Why this attempt fails, if it does. */
+  note(reason: string): void;
+  /** It failed, for this reason. */
+  tell(reason: string): void;
+  /** A balancer in front accepts and closes at once: that is an outage too, but no error of the socket. */
+  endAttempt(): void;
+  isOver(): void;
+}
+
+/** A line when the reason changes, not for each attempt: a wrong password must not look like the restart before it (W36). */
+function createOutage(settings: () => LiveSettings, log: RedisLog): Outage {
+  let noted: string | undefined;
+  let told: string | undefined;
+  const tell = (reason: string) => {
+    noted = reason;
+    const { fault } = settings();
+    const line = JSON.stringify([reason, fault]);
+    if (line === told) return;
+    told = line;
+    log.warn({ reason, ...(fault === undefined ? {} : { settings: fault }) }, 'redis is not reachable');
+  };
+  return {
+    tell,
+    note(reason) {
+      noted = reason;
+    },
+    endAttempt() {
+      tell(noted ?? closed);
+      noted = undefined;
+    },
+    isOver() {
+      noted = undefined;
+      told = undefined;
+    },
+  };
+}
+
+function createSingle(settings: () => LiveSettings, outage: Outage): Redis {
+  const options = connectionOptions(settings());
+  const redis = openRedis(settings, {
+    ...options,
     enableOfflineQueue: false,
     sentinelRetryStrategy: retryDelay,
     retryStrategy: retryDelay,
+    reconnectOnError(error) {
+      const isWorthIt = options.reconnectOnError(error);
+      if (isWorthIt) outage.note(reasonOf(error));
+      return isWorthIt;
+    },
   });
+  // It takes connections already, and ioredis waits for it without a word.
+  redis.on('connect', () => {
+    const tellIfLoading = (text: string) => /^loading:1/m.test(text) && outage.tell('LOADING');
+    redis.info('persistence').then(tellIfLoading, () => undefined);
+  });
+  return redis;
 }
 
 /** A connection to the single Redis, or to the primary that the Sentinels name. */
-export function openRedis(config: RedisConfig, options: Omit<RedisOptions, 'replyMapping'>): Redis {
-  return config.url === undefined
-    ? new Redis({ ...sentinelOptions(config), ...options })
-    : new Redis(config.url, options);
+export function openRedis(settings: () => LiveSettings, options: Omit<RedisOptions, 'replyMapping'>): Redis {
+  const { config } = settings();
+  const redis =
+    config.url === undefined
+      ? new Redis({ ...sentinelOptions(settings()), ...options })
+      : new Redis(config.url, options);
+  return keepFresh(redis, settings);
 }
 
-function createCluster(config: RedisConfig, nodes: string[]): Cluster {
-  return new Cluster(
+function createCluster(settings: () => LiveSettings, nodes: string[]): Cluster {
+  const { config } = settings();
+  const cluster = new Cluster(
     nodes.map((node) => nodeAddress(node)),
     {
       enableOfflineQueue: false,
@@ -67,15 +118,16 @@ function createCluster(config: RedisConfig, nodes: string[]): Cluster {
       slotsRefreshTimeout: config.connectTimeout,
       // Names in certificates are verified: they must not be turned into addresses first.
       dnsLookup: (address, done) => done(null, address),
-      redisOptions: connectionOptions(config),
+      redisOptions: connectionOptions(settings()),
       lazyConnect: true,
     },
   );
+  return cluster.on('+node', (node: Redis) => void keepFresh(node, settings));
 }
 
 /** What every connection to Redis has, also the one of the session channel. */
-export function connectionOptions(config: RedisConfig) {
-  const { username, password, connectTimeout, commandTimeout } = config;
+export function connectionOptions(settings: LiveSettings) {
+  const { username, password, connectTimeout, commandTimeout } = settings.config;
   return {
     lazyConnect: true,
     connectTimeout,
@@ -89,31 +141,42 @@ export function connectionOptions(config: RedisConfig) {
     reconnectOnError: (error: Error) => /^(READONLY|LOADING|NOAUTH)/.test(error.message),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password: password.reveal() }),
-    ...tlsOptions(config),
+    ...tlsOptions(settings),
   } satisfies RedisOptions;
 }
 
 /** Asks the Sentinels for the primary on every connect, and takes no server that says it is a replica. */
-function sentinelOptions(config: RedisConfig): Omit<RedisOptions, 'replyMapping'> {
-  const { sentinel, connectTimeout, commandTimeout } = config;
+function sentinelOptions(settings: LiveSettings): Omit<RedisOptions, 'replyMapping'> {
+  const { sentinel, connectTimeout, commandTimeout } = settings.config;
   if (sentinel === undefined) return {};
-  const { tls } = tlsOptions(config);
+  const { tls } = tlsOptions(settings);
   return {
     sentinels: sentinel.nodes.map((node) => nodeAddress(node, 26379)),
     name: sentinel.name,
     role: 'master',
     // No failoverDetector: its connections print their errors past our log, and a demoted primary closes ours anyway.
     sentinelCommandTimeout: Math.min(connectTimeout, commandTimeout),
-    ...(sentinel.username === undefined ? {} : { sentinelUsername: sentinel.username }),
-    ...(sentinel.password === undefined ? {} : { sentinelPassword: sentinel.password.reveal() }),
     ...(tls === undefined ? {} : { sentinelTLS: tls, enableTLSForSentinelMode: true }),
   };
 }
 
-function tlsOptions({ url, sentinel, cluster, caFile }: RedisConfig): { tls?: { ca?: string } } {
-  const first = url ?? sentinel?.nodes[0] ?? cluster?.[0];
-  if (first === undefined || !first.startsWith('rediss:')) return {};
-  return { tls: caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') } };
+function tlsOptions({ config, ca }: LiveSettings): { tls?: { ca?: string } } {
+  return isTls(config) ? { tls: ca === undefined ? {} : { ca } } : {};
+}
+
+/** Lets ioredis, which reads its options with each connection that it opens, find there what the files have now (W36). */
+function keepFresh(redis: Redis, settings: () => LiveSettings): Redis {
+  const { options } = redis;
+  define(options, 'username', () => settings().config.username);
+  define(options, 'password', () => settings().config.password?.reveal());
+  define(options, 'sentinelUsername', () => settings().config.sentinel?.username);
+  define(options, 'sentinelPassword', () => settings().config.sentinel?.password?.reveal());
+  for (const tls of [options.tls, options.sentinelTLS]) if (tls !== undefined) define(tls, 'ca', () => settings().ca);
+  return redis;
+}
+
+function define(holder: object, name: string, get: () => string | undefined): void {
+  Object.defineProperty(holder, name, { get, enumerable: true, configurable: true });
 }
 
 /** Host and port of one of the configured nodes. */
@@ -146,20 +209,11 @@ export async function askRedis<T>(call: () => Promise<T>): Promise<T> {
     return await call();
   } catch (cause) {
     if (isOwnFault(cause)) throw cause;
-    throw new StoreUnavailableError(`redis: ${errorCode(cause)}`, { cause });
+    throw new StoreUnavailableError(`redis: ${reasonOf(cause)}`, { cause });
   }
 }
 
 /** ioredis and the network say it otherwise; `ERR_…` in Node's own is about arguments, too. */
 function isOwnFault(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
-}
-
-/** A short code that holds no key, value or address: `ECONNREFUSED`, `READONLY`, `timeout`, `not connected`. */
-function errorCode(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown';
-  if ('code' in error && typeof error.code === 'string') return error.code;
-  if (error.message === 'Command timed out') return 'timeout';
-  if (/isn't writeable|Connection is closed|max retries/i.test(error.message)) return 'not connected';
-  return /^([A-Z]{4,})\b/.exec(error.message)?.[1] ?? error.name;
 }

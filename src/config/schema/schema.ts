@@ -12,7 +12,7 @@ const redisUrl = z
   .string()
   .regex(/^(rediss?):\/\/.+/, 'is not a Redis URL: write it like redis://redis:6379 or rediss://redis:6380');
 
-const redis = z
+export const redis = z
   .strictObject({
     url: redisUrl
       .optional()

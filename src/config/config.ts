@@ -13,7 +13,7 @@ import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
 import { exposureWarnings } from './exposure.ts';
-import { checkKeysApart } from './key-checks.ts';
+import { checkClientAuthentication, checkKeysApart } from './key-checks.ts';
 import { checkRedis, type RedisConfig } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
 import { type AuthorizationServerConfig, refreshLease } from './schema/authorization-server.ts';
@@ -242,25 +242,6 @@ function buildFrontend(
     bearerIssuers: Object.entries(input.bearerIssuers).map(([issuerName, issuer]) => ({ ...issuer, name: issuerName })),
     ...(input.files === undefined ? {} : { files: input.files }),
   };
-}
-
-function checkClientAuthentication(
-  server: AuthorizationServerConfig,
-  path: PropertyKey[],
-  problems: CrossProblem[],
-): void {
-  const method =
-    server.clientAuthentication ?? (server.privateKey === undefined ? 'client_secret_basic' : 'private_key_jwt');
-  const needed = method === 'private_key_jwt' ? 'privateKey' : 'clientSecret';
-  if (server[needed] === undefined) {
-    problems.push({ path: [...path, needed], message: `is required for ${method}: add it, best as \${file:PATH}` });
-  }
-  if (server.clientAssertionAudience !== 'issuer' && !method.endsWith('_jwt')) {
-    problems.push({
-      path: [...path, 'clientAssertionAudience'],
-      message: `has no effect with ${method}, which makes no assertion: remove it, or set clientAuthentication`,
-    });
-  }
 }
 
 function checkFrontendsApart(

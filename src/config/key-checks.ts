@@ -2,7 +2,28 @@ import { isSameKey } from '../crypto/keys.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { CrossProblem } from './document.ts';
 import { readUrl } from './redis.ts';
+import type { AuthorizationServerConfig } from './schema/authorization-server.ts';
 import type { ConfigInput, FrontendInput } from './schema/schema.ts';
+
+/** That what its method needs is there, and nothing that it has no use for. */
+export function checkClientAuthentication(
+  server: AuthorizationServerConfig,
+  path: PropertyKey[],
+  problems: CrossProblem[],
+): void {
+  const method =
+    server.clientAuthentication ?? (server.privateKey === undefined ? 'client_secret_basic' : 'private_key_jwt');
+  const needed = method === 'private_key_jwt' ? 'privateKey' : 'clientSecret';
+  if (server[needed] === undefined) {
+    problems.push({ path: [...path, needed], message: `is required for ${method}: add it, best as \${file:PATH}` });
+  }
+  if (server.clientAssertionAudience !== 'issuer' && !method.endsWith('_jwt')) {
+    problems.push({
+      path: [...path, 'clientAssertionAudience'],
+      message: `has no effect with ${method}, which makes no assertion: remove it, or set clientAuthentication`,
+    });
+  }
+}
 
 interface Known {
   path: PropertyKey[];

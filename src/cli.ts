@@ -5,7 +5,9 @@ import { parseArgs } from 'node:util';
 const usage = `cloakroom: a backend for frontend that keeps tokens out of browsers
 
   cloakroom start  --config FILE   run it
-  cloakroom check  --config FILE   validate the configuration without starting
+  cloakroom check  --config FILE   validate the configuration and its files without starting
+                   --connect       and ask all that it names: authorization servers, Redis, upstreams; exits with 1 when
+                                   something would not work; --json for programs
   cloakroom keygen                 print a new server key for session.keys
   cloakroom explain METHOD PATH --config FILE [--as CLAIMS.json] [--host HOST]
                                    say what would become of a call to an API, and why; exits with 0 when it is
@@ -19,6 +21,8 @@ const { values, positionals } = parseArgs({
     config: { type: 'string', short: 'c' },
     as: { type: 'string' },
     host: { type: 'string' },
+    connect: { type: 'boolean' },
+    json: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   },
 });
@@ -35,7 +39,7 @@ switch (values.help === true ? 'help' : command) {
   }
   case 'check': {
     if (file === '') fail('name the configuration: cloakroom check --config FILE');
-    const { formatProblem, loadConfig } = await import('./config/load.ts');
+    const { formatProblem, inOrder, loadConfig } = await import('./config/load.ts');
     const loaded = loadConfig(file);
     if (!loaded.ok) {
       for (const problem of loaded.problems) console.error(formatProblem(problem));
@@ -43,11 +47,29 @@ switch (values.help === true ? 'help' : command) {
       break;
     }
     for (const warning of loaded.warnings) console.error(`warning: ${warning}`);
-    const { frontends } = loaded.config;
-    const apis = frontends.reduce((sum, { apis }) => sum + apis.length, 0);
-    console.log(
-      `${file}: valid (${frontends.length} frontend${frontends.length === 1 ? '' : 's'}, ${apis} API${apis === 1 ? '' : 's'})`,
-    );
+    const { checkFiles } = await import('./check/files.ts');
+    const { problems, warnings } = await checkFiles(loaded.config);
+    for (const warning of warnings) console.error(`warning: ${warning}`);
+    const found = problems.map(({ path, message }) => loaded.problemAt(path, message));
+    for (const problem of inOrder(found)) console.error(formatProblem(problem));
+    if (problems.length > 0) {
+      process.exitCode = 1;
+      break;
+    }
+    if (values.json !== true) {
+      const { frontends } = loaded.config;
+      const apis = frontends.reduce((sum, { apis }) => sum + apis.length, 0);
+      console.log(
+        `${file}: valid (${frontends.length} frontend${frontends.length === 1 ? '' : 's'}, ${apis} API${apis === 1 ? '' : 's'})`,
+      );
+    }
+    if (values.connect !== true) break;
+    const { checkConnections } = await import('./check/connections.ts');
+    const { formatFinding } = await import('./check/finding.ts');
+    const findings = await checkConnections(loaded.config);
+    console.log(values.json === true ? JSON.stringify(findings, null, 2) : findings.map(formatFinding).join('\n'));
+    // At once: a peer that never answers holds connections, and look-ups of names can't be given up.
+    process.exit(findings.some(({ status }) => status === 'FAIL') ? 1 : 0);
     break;
   }
   case 'keygen':

@@ -1,7 +1,7 @@
 import type { JWTHeaderParameters } from 'jose';
 import * as oidc from 'openid-client';
 import type { BearerIssuer } from '../config/config.ts';
-import { createCaller } from '../issuer/call.ts';
+import { type Caller, createCaller } from '../issuer/call.ts';
 import { UntrustedAnswerError } from '../issuer/faults.ts';
 import { createKeySet, type KeySet } from '../issuer/key-set.ts';
 import { checkMetadata, createMetadata, discover, type MetadataLog } from '../issuer/metadata.ts';
@@ -23,18 +23,17 @@ export interface BearerPeer {
 
 export interface BearerPeerOptions {
   proxies?: ForwardProxies;
+  /** Instead of one of its own. */
+  caller?: Caller;
   /** Epoch milliseconds. */
   nowMs: () => number;
   log: MetadataLog;
 }
 
-export function createBearerPeer(
-  config: BearerIssuer,
-  failures: Failures,
-  { proxies, nowMs, log }: BearerPeerOptions,
-): BearerPeer {
+export function createBearerPeer(config: BearerIssuer, failures: Failures, options: BearerPeerOptions): BearerPeer {
   const { issuer, jwksUri, introspection } = config;
-  const caller = createCaller(config.timeout, { caFile: config.caFile, proxies });
+  const { proxies, nowMs, log } = options;
+  const caller = options.caller ?? createCaller(config.timeout, { caFile: config.caFile, proxies });
   const authentication =
     introspection === undefined ? oidc.None() : oidc.ClientSecretBasic(introspection.clientSecret.reveal());
   const clientId = introspection?.clientId ?? 'cloakroom';

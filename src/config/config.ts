@@ -12,7 +12,7 @@ import {
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
-import { exposureWarnings } from './exposure.ts';
+import { checkForwardAuth, exposureWarnings } from './exposure.ts';
 import { checkClientAuthentication, checkKeysApart } from './key-checks.ts';
 import { checkRedis, type RedisConfig } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
@@ -97,7 +97,11 @@ export function buildConfig(
     buildFrontend(name, path, frontend, problems, warnings),
   );
   checkFrontendsApart(frontends, named, problems, warnings);
-  checkForwardAuth(frontends, named, input.trustedProxies, problems);
+  checkForwardAuth(
+    frontends.map((frontend, index) => ({ ...frontend, path: named[index]?.path ?? [] })),
+    input.trustedProxies,
+    problems,
+  );
   checkKeysApart(input, named, problems);
   warnings.push(
     ...named.flatMap(({ name, input: { apis } }) => forwardProxyWarnings(name, apis, forwardProxies)),
@@ -278,28 +282,5 @@ function checkFrontendsApart(
         });
       }
     }
-  });
-}
-
-/** Who may ask, and under which Host, must be clear: an answer has a token in it. */
-function checkForwardAuth(
-  frontends: Frontend[],
-  named: NamedFrontend[],
-  trustedProxies: string[],
-  problems: CrossProblem[],
-): void {
-  frontends.forEach(({ forwardAuth }, index) => {
-    if (forwardAuth === undefined) return;
-    const path = [...(named[index]?.path ?? []), 'forwardAuth'];
-    if (trustedProxies.length === 0)
-      problems.push({ path, message: 'is for trusted proxies only: list their addresses in trustedProxies' });
-    const others = frontends.filter((_, at) => at !== index);
-    forwardAuth.hosts.forEach((host) => {
-      if (others.some((other) => other.host === host || other.forwardAuth?.hosts.includes(host)))
-        problems.push({
-          path: [...path, 'hosts'],
-          message: 'leads to another frontend too: give each a host name of its own',
-        });
-    });
   });
 }

@@ -1,6 +1,7 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
+import type { CrossProblem } from './document.ts';
 import { buildRangeCheck } from './schema/address-range.ts';
-import type { ConfigInput } from './schema/schema.ts';
+import type { ConfigInput, ForwardAuthConfig } from './schema/schema.ts';
 
 /** Loopback, private and link-local networks: nobody on the Internet has such an address (RFC 6890). */
 const inside = new BlockList();
@@ -62,4 +63,26 @@ function isReachable(host: string): boolean {
   const address = host.replace(/^\[(.*)\]$/, '$1');
   const family = isIP(address);
   return family !== 0 && !inside.check(address, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** Who may ask, and under which Host, must be clear: an answer has a token in it. */
+export function checkForwardAuth(
+  frontends: { path: PropertyKey[]; host: string; forwardAuth?: ForwardAuthConfig }[],
+  trustedProxies: string[],
+  problems: CrossProblem[],
+): void {
+  frontends.forEach(({ path: at, forwardAuth }, index) => {
+    if (forwardAuth === undefined) return;
+    const path = [...at, 'forwardAuth'];
+    if (trustedProxies.length === 0)
+      problems.push({ path, message: 'is for trusted proxies only: list their addresses in trustedProxies' });
+    const others = frontends.filter((_, at) => at !== index);
+    forwardAuth.hosts.forEach((host) => {
+      if (others.some((other) => other.host === host || other.forwardAuth?.hosts.includes(host)))
+        problems.push({
+          path: [...path, 'hosts'],
+          message: 'leads to another frontend too: give each a host name of its own',
+        });
+    });
+  });
 }

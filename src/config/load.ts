@@ -8,7 +8,15 @@ import { followRedis } from './redis.ts';
 import { salvageProblems } from './salvage.ts';
 import { configSchema } from './schema/schema.ts';
 
-export type LoadResult = { ok: true; config: Config; warnings: string[] } | { ok: false; problems: Problem[] };
+export type LoadResult =
+  | {
+      ok: true;
+      config: Config;
+      warnings: string[];
+      /** For what is found wrong later on: with the place of the key in the file. */
+      problemAt(path: KeyPath, message: string): Problem;
+    }
+  | { ok: false; problems: Problem[] };
 
 /**
  * Reads, fills in, checks and completes the configuration. All problems are reported at once.
@@ -52,7 +60,7 @@ export function parseConfig(file: string, text: string, env: NodeJS.ProcessEnv =
   const { config, warnings } = built;
   const { redis } = config.session;
   if (redis !== undefined) config.session.redis = followRedis(redis, document);
-  return { ok: true, config, warnings };
+  return { ok: true, config, warnings, problemAt: document.problemAt };
 }
 
 /**
@@ -93,7 +101,8 @@ export function formatProblem({ file, line, column, key, message }: Problem): st
   return `${file}:${line}:${column} ${key === '' ? '' : `${key}: `}${message}`;
 }
 
-function inOrder(problems: Problem[]): Problem[] {
+/** By their places in the file. */
+export function inOrder(problems: Problem[]): Problem[] {
   return problems.sort((a, b) => a.line - b.line || a.column - b.column);
 }
 

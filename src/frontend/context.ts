@@ -38,6 +38,11 @@ export function buildPseudonym({ frontends }: Pick<Config, 'frontends'>): string
   return `cloakroom-${hashId(...frontends.map(({ origin, basePath }) => `${origin}${basePath}`)).slice(0, 8)}`;
 }
 
+/** Fixed and registered; never made from a request (LG7). */
+export function redirectUriOf({ origin, basePath }: Pick<Frontend, 'origin' | 'basePath'>): string {
+  return `${origin}${basePath}/bff/callback`;
+}
+
 /** Everything that belongs to one frontend, made once at start. */
 export interface FrontendContext extends Shared {
   frontend: Frontend;
@@ -126,6 +131,6 @@ export function createFrontendContext(frontend: Frontend, shared: Shared): Front
     }),
     tokenDefaults,
     loginPath: `${frontend.basePath}/bff/login`,
-    redirectUri: `${frontend.origin}${frontend.basePath}/bff/callback`,
+    redirectUri: redirectUriOf(frontend),
   };
 }

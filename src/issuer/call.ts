@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { Agent } from 'undici';
+import { withAbsoluteForm } from '../outbound/absolute-form.ts';
 import { isConnectFailure } from '../outbound/connect-failure.ts';
 import { createConnector } from '../outbound/connector.ts';
 import type { ForwardProxies } from '../outbound/forward-proxy.ts';
+import { readCertificates } from '../outbound/pem.ts';
 import { normalizeAnswer } from './answer.ts';
 
 /** A call to the authorization server brought no response. */
@@ -59,16 +60,17 @@ export function createCaller(usualTimeoutMs: number, { caFile, proxies }: Caller
     connections: 64,
     connect: createConnector({
       timeout: Math.min(usualTimeoutMs, 3000),
-      ca: caFile === undefined ? undefined : readFileSync(caFile, 'utf8'),
+      ca: caFile === undefined ? undefined : readCertificates('caFile', caFile),
       proxies,
     }),
   });
+  const dispatcher = withAbsoluteForm(agent, proxies);
   return {
     async fetch(url, { body, headers = {}, method = 'GET', signal, timeoutMs = usualTimeoutMs, onStatus, onAnswer }) {
       const deadline = AbortSignal.timeout(timeoutMs);
       const { origin, pathname, search } = new URL(url);
       try {
-        const response = await agent.request({
+        const response = await dispatcher.request({
           origin,
           path: `${pathname}${search}`,
           method,

@@ -11,6 +11,8 @@ export type AuthorizationServerLog = MetadataLog;
 
 export interface AuthorizationServerOptions {
   proxies?: ForwardProxies;
+  /** Instead of one of its own. */
+  caller?: Caller;
   nowMs: () => number;
   log: AuthorizationServerLog;
   onStatus?: (isUp: boolean) => void;
@@ -35,9 +37,10 @@ export interface AuthorizationServer {
 /** Knows the server's metadata and keys. */
 export function createAuthorizationServer(
   config: AuthorizationServerConfig,
-  { proxies, nowMs, log, onStatus }: AuthorizationServerOptions,
+  options: AuthorizationServerOptions,
 ): AuthorizationServer {
-  const caller = createCaller(config.timeout, { caFile: config.caFile, proxies });
+  const { proxies, nowMs, log, onStatus } = options;
+  const caller = options.caller ?? createCaller(config.timeout, { caFile: config.caFile, proxies });
   const authentication = buildClientAuthentication(config);
   authentication.catch(() => undefined); // whoever asks for the configuration is told
   const metadata = createMetadata({

@@ -6,9 +6,15 @@ const failures = new WeakSet<Error>();
 export function noteFailures(connect: buildConnector.connector): buildConnector.connector {
   return (options, done) =>
     connect(options, (...result) => {
-      if (result[0] !== null) failures.add(result[0]);
+      if (result[0] !== null) noteFailure(result[0]);
       done(...result);
     });
+}
+
+/** For one that shows only later that there was no connection to whom it was meant for. */
+export function noteFailure<E extends Error>(error: E): E {
+  failures.add(error);
+  return error;
 }
 
 /** It came out of an attempt to connect (name, network, TLS), not out of our own code. */

@@ -1,5 +1,4 @@
-import { request as requestPlain } from 'node:http';
-import { request as requestTls } from 'node:https';
+import { request as requestTunnel } from 'node:http';
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { buildConnector } from 'undici';
@@ -9,6 +8,7 @@ import {
   type Destination,
   type ForwardProxies,
   type ForwardProxy,
+  ForwardProxyError,
   portOf,
   proxyFor,
 } from './forward-proxy.ts';
@@ -24,55 +24,63 @@ export interface ConnectorOptions {
   socketPath?: string | undefined;
   /** Without them the way is direct. */
   proxies?: ForwardProxies | undefined;
+  /** A tunnel for plain http too: what a WebSocket needs. Else the proxy itself is spoken to (`absolute-form.ts`). */
+  isTunnel?: boolean;
 }
 
 /** Opens connections for undici: HTTP/1.1, TLS verified with the far end itself, through a forward proxy where one leads there. */
-export function createConnector({ timeout, proxies, ...rest }: ConnectorOptions): buildConnector.connector {
+export function createConnector({ timeout, proxies, isTunnel, ...rest }: ConnectorOptions): buildConnector.connector {
   const options = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
   // Verified, whatever NODE_TLS_REJECT_UNAUTHORIZED says (S0).
-  const direct = buildConnector({ ...options, allowH2: false, timeout, rejectUnauthorized: true });
+  const always = { allowH2: false, timeout, rejectUnauthorized: true };
+  const direct = buildConnector({ ...options, ...always });
   if (proxies === undefined || rest.socketPath !== undefined) return noteFailures(direct);
+  const toProxy = buildConnector(always); // by the system's CAs
   return noteFailures((to, done) => {
     const proxy = proxyFor(proxies, to);
     if (proxy === undefined) return direct(to, done);
-    openTunnel(proxy, to, timeout, (...result) => {
-      if (result[0] !== null || to.protocol !== 'https:') return done(...result);
-      direct({ ...to, httpSocket: result[1] }, done);
+    toProxy(addressOf(proxy), (...[error, socket]) => {
+      if (error !== null) return done(nameProxy(error), null);
+      if (to.protocol === 'http:' && isTunnel !== true) return done(null, socket);
+      openTunnel(proxy, socket, to, timeout, (...result) => {
+        if (result[0] !== null || to.protocol !== 'https:') return done(...result);
+        direct({ ...to, httpSocket: result[1] }, done);
+      });
     });
   });
 }
 
-/** The forward proxy did not let us through. Its code is `FORWARD_PROXY_` and a status, or the code of what went wrong. */
-class ForwardProxyError extends Error {
-  override readonly name = 'ForwardProxyError';
-  readonly code: string;
-  constructor(what: string | number | undefined, cause?: unknown) {
-    super(`the forward proxy: ${what ?? 'failed'}`, { cause });
-    this.code = `FORWARD_PROXY_${what ?? 'FAILED'}`;
-  }
+function addressOf({ isTls, hostname, port }: ForwardProxy): buildConnector.Options {
+  return { protocol: isTls ? 'https:' : 'http:', hostname, host: `${bracketed(hostname)}:${port}`, port: String(port) };
 }
 
-/** Asks for a tunnel (CONNECT); for plain http as well, so that one way does for calls, health checks and WebSockets. */
-function openTunnel(proxy: ForwardProxy, to: Destination, timeout: number, done: buildConnector.Callback): void {
+/** Says that it was not the far end; what this process is short of is its own affair. */
+function nameProxy(error: NodeJS.ErrnoException): Error {
+  return isOwnShortage(error.code ?? '') ? error : new ForwardProxyError(error.code, error);
+}
+
+/** Asks for a connection to somebody else (CONNECT, RFC 9110 §9.3.6). */
+function openTunnel(
+  { authorization }: ForwardProxy,
+  connection: Socket,
+  to: Destination,
+  timeout: number,
+  done: buildConnector.Callback,
+): void {
   const authority = `${bracketed(to.hostname)}:${portOf(to)}`;
-  const { isTls, hostname, port, authorization } = proxy;
-  const request = (isTls ? requestTls : requestPlain)({
-    agent: false,
-    host: hostname,
-    port,
+  const request = requestTunnel({
+    createConnection: () => connection,
     method: 'CONNECT',
     path: authority,
     headers: {
       host: authority,
       ...(authorization === undefined ? {} : { 'proxy-authorization': authorization.reveal() }),
     },
-    ...(isTls ? { rejectUnauthorized: true } : {}),
   });
   const timer = setTimeout(() => request.destroy(new ForwardProxyError('UND_ERR_CONNECT_TIMEOUT')), timeout);
-  request.once('error', (error: NodeJS.ErrnoException) => {
+  request.once('error', (error) => {
     clearTimeout(timer);
-    const isNamed = error instanceof ForwardProxyError || isOwnShortage(error.code ?? '');
-    done(isNamed ? error : new ForwardProxyError(error.code, error), null);
+    done(error instanceof ForwardProxyError ? error : nameProxy(error), null);
   });
   request.once('connect', ({ statusCode = 0 }, socket: Socket, head: Buffer) => {
     clearTimeout(timer);
@@ -82,7 +90,7 @@ function openTunnel(proxy: ForwardProxy, to: Destination, timeout: number, done:
       return;
     }
     if (head.length > 0) socket.unshift(head);
-    done(null, socket.setNoDelay(true).setKeepAlive(true, 60_000));
+    done(null, socket);
   });
   request.end();
 }

@@ -3,7 +3,7 @@ import { addressRange, buildRangeCheck } from '../config/schema/address-range.ts
 import { isLoopbackHost } from '../config/schema/values.ts';
 import { Secret } from '../crypto/secret.ts';
 
-/** A proxy that connects us to others (CONNECT, RFC 9110 §9.3.6), because nothing else leads out of the network. */
+/** A proxy that reaches others for us, because nothing else leads out of the network. */
 export interface ForwardProxy {
   isTls: boolean;
   /** IPv6 without brackets. */
@@ -62,6 +62,16 @@ export function readForwardProxies(env: NodeJS.ProcessEnv): { proxies: ForwardPr
     proxies: { ...(http === undefined ? {} : { http }), ...(https === undefined ? {} : { https }), exceptions },
     faults,
   };
+}
+
+/** The forward proxy did not let us through. Its code is `FORWARD_PROXY_` and a status, or the code of what went wrong. */
+export class ForwardProxyError extends Error {
+  override readonly name = 'ForwardProxyError';
+  readonly code: string;
+  constructor(what: string | number = 'FAILED', cause?: unknown) {
+    super(`the forward proxy: ${what}`, { cause });
+    this.code = `FORWARD_PROXY_${what}`;
+  }
 }
 
 /** The proxy that leads there; undefined: the direct way. */

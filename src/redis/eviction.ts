@@ -2,7 +2,7 @@ import { Cluster, type Redis } from 'ioredis';
 import type { RedisClient, RedisLog } from './client.ts';
 
 /** Policies that never throw away a session that has not nearly ended anyway. */
-const harmlessPolicies = ['noeviction', 'volatile-ttl'];
+export const harmlessPolicies = ['noeviction', 'volatile-ttl'];
 
 /**
  * Warns when Redis may throw sessions away to make room: those users are logged out, and their provider sessions are

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type { RedisConfig } from '../config/config.ts';
+import { readCertificates } from '../outbound/pem.ts';
 
 /** The configuration with what stands in files of its own (secrets, the CA) as it is there now. */
 export interface LiveSettings {
@@ -34,5 +34,5 @@ export function isTls({ url, sentinel, cluster }: RedisConfig): boolean {
 
 function readCa(config: RedisConfig): { ca?: string } {
   if (config.caFile === undefined || !isTls(config)) return {};
-  return { ca: readFileSync(config.caFile, 'utf8') };
+  return { ca: readCertificates('session.redis.caFile', config.caFile) };
 }

@@ -187,6 +187,15 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. nowSeconds, '+inf')`,
   },
 } as const;
 
+/** Every command of Redis that the scripts use, in lower case: what its user must be allowed. */
+export const scriptCommands: readonly string[] = [
+  ...new Set(
+    Object.values(lua).flatMap(({ lua: text }) =>
+      [...text.matchAll(/redis\.p?call\('(\w+)'/g)].map(([, name = '']) => name.toLowerCase()),
+    ),
+  ),
+];
+
 export type ScriptName = keyof typeof lua;
 export type ScriptArgument = string | number | Buffer;
 /** Runs a script by its hash; Redis that does not know it (restart, failover) is sent the text again. */

@@ -1,9 +1,12 @@
 import { type buildConnector, Client } from 'undici';
+import { withAbsoluteForm } from '../outbound/absolute-form.ts';
 import { isOwnShortage } from '../outbound/connect-failure.ts';
+import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 
 export interface HealthCheckOptions {
   origin: string;
   connector: buildConnector.connector;
+  proxies: ForwardProxies | undefined;
   path: string;
   /** Milliseconds from one check's end to the next one's start. */
   interval: number;
@@ -23,8 +26,9 @@ const mostBytes = 16 * 1024;
  * neither a full pool nor an old connection answers for it. It carries no token and no cookie.
  */
 export function startHealthCheck(options: HealthCheckOptions): { stop(): Promise<void> } {
-  const { origin, connector, path, interval, timeout, unhealthyAfter, healthyAfter, onChange } = options;
+  const { origin, connector, proxies, path, interval, timeout, unhealthyAfter, healthyAfter, onChange } = options;
   const client = new Client(origin, { allowH2: false, connect: connector, maxHeaderSize: 32 * 1024 });
+  const dispatcher = withAbsoluteForm(client, proxies);
   const stopping = new AbortController();
   let isHealthy = true;
   let against = 0; // results in a row that speak against the present state
@@ -34,7 +38,7 @@ export function startHealthCheck(options: HealthCheckOptions): { stop(): Promise
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(timeout)]);
     try {
       const headers = { 'user-agent': 'cloakroom-health', accept: '*/*' };
-      const { statusCode, body } = await client.request({ path, method: 'GET', headers, signal, reset: true });
+      const { statusCode, body } = await dispatcher.request({ path, method: 'GET', headers, signal, reset: true });
       body.on('error', () => undefined); // it is cut off by us
       body.dump({ limit: mostBytes, signal }).catch(() => undefined);
       return statusCode >= 200 && statusCode < 300 ? undefined : String(statusCode);

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { FastifyBaseLogger } from 'fastify';
-import { type buildConnector, Pool } from 'undici';
+import { type buildConnector, type Dispatcher, Pool } from 'undici';
 import type { Api } from '../config/config.ts';
 import type { Count, Metrics } from '../ops/metrics.ts';
+import { withAbsoluteForm } from '../outbound/absolute-form.ts';
 import { createConnector } from '../outbound/connector.ts';
 import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import { createBreaker } from './breaker.ts';
@@ -17,7 +18,7 @@ import { createLine, type Line } from './line.ts';
 export interface Target {
   /** Scheme, host and port; `http://localhost` for a unix socket, which is what its `Host` says. */
   readonly origin: string;
-  readonly dispatcher: Pool;
+  readonly dispatcher: Dispatcher;
   readonly line: Line;
   /** It is asked: its breaker is closed and its health check passes. */
   readonly isUp: boolean;
@@ -57,19 +58,17 @@ export function createTarget(options: TargetOptions): Target {
   const { limits, timeouts, breaker: rules } = api;
   const socketPath = name.startsWith('unix:') ? name.slice('unix:'.length) : undefined;
   const url = new URL(socketPath === undefined ? name : 'http://localhost');
-  const connector = createConnector({
-    timeout: timeouts.connect,
-    secureContext,
-    socketPath,
-    proxies: api.forwardProxy ? proxies : undefined,
-  });
-  const dispatcher = new Pool(url.origin, {
+  const ways = api.forwardProxy && socketPath === undefined ? proxies : undefined;
+  const way = { timeout: timeouts.connect, secureContext, socketPath, proxies: ways };
+  const connector = createConnector(way);
+  const pool = new Pool(url.origin, {
     allowH2: false,
     connections: limits.connections,
     pipelining: 1,
     maxHeaderSize: 32 * 1024,
     connect: connector,
   });
+  const dispatcher = withAbsoluteForm(pool, ways);
   const line = createLine(limits.connections, limits.queue);
   const labels = { ...apiLabels, target: name };
   const countOf = (outcome: TargetOutcome) => metrics.upstreams({ ...labels, outcome });
@@ -98,6 +97,7 @@ export function createTarget(options: TargetOptions): Target {
           ...api.health,
           origin: url.origin,
           connector,
+          proxies: ways,
           onChange(passes, reason) {
             isHealthy = passes;
             if (passes) log.info(labels, 'an API’s target passes its health check again');
@@ -126,10 +126,10 @@ export function createTarget(options: TargetOptions): Target {
     failed: breaker.failed,
     abandoned: breaker.abandoned,
     count: (outcome) => counts[outcome](),
-    connect: () => openConnection(connector, url),
+    connect: () => openConnection(createConnector({ ...way, isTunnel: true }), url),
     async close() {
       await health?.stop();
-      await dispatcher.close();
+      await pool.close();
     },
   };
   metrics.upstreamCircuitOpen.set(labels, 0);

@@ -1,8 +1,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Api } from '../config/config.ts';
 import { shownPath } from '../crypto/shown.ts';
+import { readCertificates, readPrivateKey } from '../outbound/pem.ts';
 
 /**
  * What a connection to the API trusts and shows (PX23): its CA instead of the system's, and our certificate for mutual
@@ -10,12 +10,12 @@ import { shownPath } from '../crypto/shown.ts';
  */
 export function loadUpstreamTls(api: Api, key: string, warn: (setting: string) => void): SecureContext {
   const { caFile, clientCertificate } = api;
-  const ca = caFile === undefined ? undefined : readPem(`${key}.caFile`, caFile, checkCertificates);
+  const ca = caFile === undefined ? undefined : readCertificates(`${key}.caFile`, caFile);
   if (clientCertificate === undefined) return createSecureContext(ca === undefined ? {} : { ca });
 
   const [certKey, keyKey] = [`${key}.clientCertificate.certFile`, `${key}.clientCertificate.keyFile`];
-  const cert = readPem(certKey, clientCertificate.certFile, checkCertificates);
-  const privateKey = readPem(keyKey, clientCertificate.keyFile, createPrivateKey);
+  const cert = readCertificates(certKey, clientCertificate.certFile);
+  const privateKey = readPrivateKey(keyKey, clientCertificate.keyFile);
   const certificate = new X509Certificate(cert);
   if (!certificate.checkPrivateKey(createPrivateKey(privateKey)))
     throw new Error(
@@ -24,29 +24,4 @@ export function loadUpstreamTls(api: Api, key: string, warn: (setting: string) =
   if (certificate.validToDate.getTime() < Date.now())
     warn(`${certKey}: the certificate expired on ${certificate.validTo}: the API will refuse it. Renew it and restart`);
   return createSecureContext({ ...(ca === undefined ? {} : { ca }), cert, key: privateKey });
-}
-
-function readPem(key: string, file: string, check: (pem: string) => unknown): string {
-  let pem: string;
-  try {
-    pem = readFileSync(file, 'utf8');
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
-    throw new Error(`${key}: can't read ${shownPath(file)} (${code}): correct the path or its permissions`);
-  }
-  try {
-    check(pem);
-  } catch {
-    // The reason is left out: OpenSSL may put pieces of what it read into it.
-    throw new Error(
-      `${key}: ${shownPath(file)} has no usable PEM: a certificate, or a private key without a passphrase, is needed`,
-    );
-  }
-  return pem;
-}
-
-/** Node takes a CA without a certificate in it for "trust nobody", and says nothing. */
-function checkCertificates(pem: string): void {
-  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [''];
-  for (const certificate of certificates) new X509Certificate(certificate);
 }

@@ -281,16 +281,46 @@ describe('an API behind it', () => {
 
   it.each([
     ['refuses', 403, 502, 'BFF_UPSTREAM_UNREACHABLE'],
+    ['wants credentials', 407, 502, 'BFF_UPSTREAM_UNREACHABLE'],
     ['never answers', 'hang', 504, 'BFF_UPSTREAM_TIMEOUT'],
   ] as const)('W33 a proxy that %s: %s is %i', async (_what, refuse, status, code) => {
     const proxy = await startProxy();
     proxy.refuse = refuse;
     const { upstream, browser } = await startApi(
-      { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' },
+      { HTTPS_PROXY: proxy.url },
       { forwardProxy: true, timeouts: { connect: '200ms' } },
+      certificates.good,
     );
     const answer = await browser.fetch('/api/orders/1', { headers: csrf });
     expect([answer.status, answer.json<{ code: string }>().code]).toEqual([status, code]);
     expect(upstream.requests).toEqual([]);
+  });
+
+  it('W33 in plain http is asked of the proxy as such, with our credentials for it, which the API does not see', async () => {
+    const proxy = await startProxy({ credentials: 'user:secret-of-the-proxy' });
+    const url = proxy.url.replace('://', '://user:secret-of-the-proxy@');
+    const env = { HTTP_PROXY: url, NO_PROXY: '127.0.0.1' };
+    const { upstream, browser } = await startApi(env, { forwardProxy: true, websocket: {} });
+    const sent = await browser.fetch('/api/orders/1?a=1', { method: 'POST', headers: csrf, body: 'x'.repeat(50_000) });
+    expect(sent.json()).toEqual({ ok: true });
+    const [request] = upstream.requests;
+    expect([request?.target, request?.header('host'), request?.body.length]).toEqual([
+      '/1?a=1',
+      `orders.behind.example:${upstream.port}`,
+      50_000,
+    ]);
+    expect(request?.header('authorization')).toMatch(/^Bearer /);
+    expect(request?.header('proxy-authorization')).toBeUndefined();
+    expect(proxy.sent()).toBe(''); // no tunnel
+    upstream.respond = createWebSocketApi(echo).respond;
+    const page = await openWebSocket(world as World, browser);
+    page.socket.send('through a tunnel');
+    await until(() => page.messages.includes('through a tunnel'));
+    page.socket.terminate();
+    expect(proxy.sent()).toMatch(/^GET \/ws /); // one that ws needs
+    proxy.refuse = 407;
+    const refused = await browser.fetch('/api/orders/1', { headers: csrf });
+    expect([refused.status, refused.json<{ code: string }>().code]).toEqual([502, 'BFF_UPSTREAM_UNREACHABLE']);
+    expect((world as World).log.text()).not.toContain('secret-of-the-proxy');
   });
 });

@@ -57,7 +57,7 @@ describe('W31 metadata beside the issuer', () => {
     world.provider.faults.discovery = fault(world.provider.issuer);
     expect(await attemptLogin(world)).toMatchObject({
       isLoggedIn: false,
-      code: 'BFF_AUTHORIZATION_SERVER_UNAVAILABLE',
+      code: 'BFF_LOGIN_ANSWER_INVALID',
     });
     expect(world.provider.requestsTo('authorize')).toEqual([]);
   });

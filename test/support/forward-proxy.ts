@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, request as send } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import type { KeyAndCertificate } from './certificates.ts';
@@ -10,12 +10,12 @@ export interface ForwardProxyOptions {
   tls?: KeyAndCertificate;
 }
 
-/** A forward proxy over sockets that knows CONNECT, and alone knows where names of `*.behind.example` are. */
+/** A forward proxy over sockets that alone knows where names of `*.behind.example` are: tunnels, and plain http in the absolute form. */
 export interface ForwardProxy {
   port: number;
   /** `http://127.0.0.1:port`, or `https://localhost:port`; without credentials. */
   url: string;
-  /** What was asked for, `host:port`, in order; refused or not. */
+  /** What was asked for, `host:port`, in order, by CONNECT or not; refused or not. */
   asked: string[];
   /** Everything that clients sent once a tunnel was there. */
   sent(): string;
@@ -32,15 +32,34 @@ export async function startForwardProxy({ credentials, tls }: ForwardProxyOption
     open.add(socket);
     socket.on('error', () => undefined).on('close', () => open.delete(socket));
   });
-  server.on('request', (_request, response) => response.writeHead(405).end());
+  /** Undefined: it may pass. */
+  const refusalOf = (request: IncomingMessage, place: string): number | 'hang' | undefined => {
+    proxy.asked.push(place);
+    const wanted = credentials === undefined ? undefined : `Basic ${Buffer.from(credentials).toString('base64')}`;
+    return proxy.refuse ?? (request.headers['proxy-authorization'] === wanted ? undefined : 407);
+  };
+  // Plain http in the absolute form, which the far end gets as any other request.
+  server.on('request', (request, response) => {
+    if (!/^http:/.test(request.url ?? '')) return response.writeHead(400).end();
+    const { host, port, pathname, search } = new URL(request.url ?? '');
+    const refusal = refusalOf(request, host);
+    if (refusal === 'hang') return;
+    if (refusal !== undefined) return response.writeHead(refusal).end();
+    const { 'proxy-authorization': _own, ...headers } = request.headers;
+    const path = `${pathname}${search}`;
+    const forwarded = send({ host: '127.0.0.1', port, path, method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on('error', () => response.destroy());
+    request.pipe(forwarded);
+  });
   server.on('connect', (request: IncomingMessage, client: Socket) => {
     client.on('error', () => undefined);
-    proxy.asked.push(request.url ?? '');
-    if (proxy.refuse === 'hang') return;
-    const wanted = credentials === undefined ? undefined : `Basic ${Buffer.from(credentials).toString('base64')}`;
-    const status = proxy.refuse ?? (request.headers['proxy-authorization'] === wanted ? undefined : 407);
-    if (status !== undefined) {
-      client.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+    const refusal = refusalOf(request, request.url ?? '');
+    if (refusal === 'hang') return;
+    if (refusal !== undefined) {
+      client.end(`HTTP/1.1 ${refusal} No\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
     const peer = connect(Number(new URL(`http://${request.url}`).port), '127.0.0.1', () => {

@@ -1,0 +1,90 @@
+import { accessSync, constants, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config, Frontend } from '../config/config.ts';
+import type { CrossProblem } from '../config/document.ts';
+import { buildClientAuthentication } from '../issuer/client-authentication.ts';
+import { readCertificates, readPrivateKey } from '../outbound/pem.ts';
+import { loadUpstreamTls } from '../upstream/tls.ts';
+
+/** What is wrong with the files that the configuration names: missing, unreadable, or not what they should be. */
+export async function checkFiles({
+  session,
+  frontends,
+}: Config): Promise<{ problems: CrossProblem[]; warnings: string[] }> {
+  const problems: CrossProblem[] = [];
+  const warnings: string[] = [];
+  const attempt = (path: PropertyKey[], read: () => unknown) => {
+    try {
+      read();
+      return true;
+    } catch (error) {
+      // Without the key in front: the problem has its own.
+      problems.push({ path, message: (error as Error).message.replace(/^[\w.-]*: /, '') });
+      return false;
+    }
+  };
+  const certificates = (path: PropertyKey[], file: string | undefined) =>
+    file === undefined || attempt(path, () => readCertificates('', file));
+
+  certificates(['session', 'redis', 'caFile'], session.redis?.caFile);
+  for (const frontend of frontends) {
+    const path = pathOf(frontend);
+    const { authorizationServer, bearerIssuers, apis, files } = frontend;
+    certificates([...path, 'authorizationServer', 'caFile'], authorizationServer.caFile);
+    if (authorizationServer.privateKey !== undefined)
+      await buildClientAuthentication(authorizationServer).catch(() =>
+        problems.push({
+          path: [...path, 'authorizationServer', 'privateKey'],
+          message: `is no PEM (PKCS #8) key for ${authorizationServer.privateKeyAlgorithm}: convert it with "openssl pkcs8 -topk8 -nocrypt", or correct privateKeyAlgorithm`,
+        }),
+      );
+    for (const { name, caFile } of bearerIssuers) certificates([...path, 'bearerIssuers', name, 'caFile'], caFile);
+    for (const api of apis) {
+      const at = [...path, 'apis', api.name];
+      const { caFile, clientCertificate: pair } = api;
+      const areReadable = [
+        certificates([...at, 'caFile'], caFile),
+        pair === undefined || certificates([...at, 'clientCertificate', 'certFile'], pair.certFile),
+        pair === undefined || attempt([...at, 'clientCertificate', 'keyFile'], () => readPrivateKey('', pair.keyFile)),
+      ].every(Boolean);
+      // Together: the key has to be that of the certificate.
+      const key = at.map(String).join('.');
+      if (areReadable && pair !== undefined)
+        attempt([...at, 'clientCertificate', 'keyFile'], () =>
+          loadUpstreamTls(api, key, (warning) => warnings.push(warning)),
+        );
+    }
+    if (files !== undefined) attempt([...path, 'files'], () => readFolder(files));
+  }
+  return { problems, warnings };
+}
+
+/** Where a frontend stands in the file. */
+export function pathOf({ name }: Pick<Frontend, 'name'>): string[] {
+  return name === 'default' ? [] : ['frontends', name];
+}
+
+function readFolder(folder: string): void {
+  const codeOf = (read: () => unknown) => {
+    try {
+      read();
+      return undefined;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? 'unreadable';
+    }
+  };
+  const missing = codeOf(() => readdirSync(folder));
+  if (missing !== undefined)
+    throw new Error(`the folder can't be read (${missing}): build the SPA first or correct the path`);
+  const index = codeOf(() => accessSync(join(folder, 'index.html'), constants.R_OK));
+  if (index !== undefined)
+    throw new Error(
+      `the folder has no index.html that can be read (${index}): build the SPA first or correct the path`,
+    );
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    const code = codeOf(() => accessSync(join(folder, name), constants.R_OK));
+    // A link that leads nowhere is passed over when files are served, too.
+    if (code !== undefined && code !== 'ENOENT')
+      throw new Error(`the folder has a file that can't be read (${code}): correct its permissions`);
+  }
+}

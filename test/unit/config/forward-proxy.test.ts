@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { formatProblem, parseConfig } from '../../../src/config/load.ts';
 import { proxyFor, readForwardProxies } from '../../../src/outbound/forward-proxy.ts';
-import { type Data, smallest, problemsOf } from './support.ts';
+import { type Data, problemsOf, smallest } from './support.ts';
 
 /** `direct`, or the proxy and what it gets as credentials. */
 function wayTo(url: string, env: Record<string, string>): string {

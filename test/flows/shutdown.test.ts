@@ -171,7 +171,7 @@ describe('SIGTERM', () => {
   it('gives up on a request that never ends after shutdown.grace', async () => {
     // The least that may be set: a refresh must be able to finish (W40).
     const text = readFileSync(file, 'utf8').replace(/imeout: .*/g, 'imeout: 100ms');
-    const { file: hasty, remove } = await writeConfig(text.replace(/grace: .*/, 'grace: 5301ms'));
+    const { file: hasty, remove } = await writeConfig(text.replace(/grace: .*/, 'grace: 6s'));
     cleanups.push(remove);
     const started = await start(() => startCloakroom('start', '--config', hasty));
     await browser.login('/');

@@ -1,15 +1,14 @@
 import type { AuthorizationServerConfig } from '../config/config.ts';
 import type { Fault, Mistake } from '../issuer/faults.ts';
-import { findMistake } from '../issuer/mistakes.ts';
+import { tellFault } from '../issuer/mistakes.ts';
 import { causeOf } from './causes.ts';
 import type { Finding } from './finding.ts';
 
 /** What an issuer answered, or that it did not, as a finding about the key that is most likely wrong. */
 export function tellIssuerFault(key: string, what: string, fault: Fault, config?: AuthorizationServerConfig): Finding {
-  const found = findMistake(fault);
+  const { mistake, cure = generalCure(fault) } = tellFault(fault);
   const says = `${what}: ${sayFault(fault)}`;
-  if (found === undefined) return { status: 'FAIL', key: `${key}.issuer`, says, cure: generalCure(fault) };
-  const { mistake, cure } = found;
+  if (mistake === undefined) return { status: 'FAIL', key: `${key}.issuer`, says, cure };
   const isAsserted = mistake === 'client-credentials' && config !== undefined && makesAssertions(config);
   return {
     status: 'FAIL',

@@ -30,12 +30,8 @@ const cures: Record<Mistake, string> = {
 
 /** A fault for the log, and what it tells of. Nothing is decided by it: a server's words are only read for a hint. */
 export function tellFault(fault: Fault): { fault: Fault; mistake?: Mistake; cure?: string } {
-  return { fault, ...findMistake(fault) };
-}
-
-export function findMistake(fault: Fault): { mistake: Mistake; cure: string } | undefined {
   const mistake = mistakeOf(fault);
-  return mistake === undefined ? undefined : { mistake, cure: cures[mistake] };
+  return mistake === undefined ? { fault } : { fault, mistake, cure: cures[mistake] };
 }
 
 function mistakeOf(fault: Fault): Mistake | undefined {

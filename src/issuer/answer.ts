@@ -21,12 +21,14 @@ export function normalizeAnswer(text: string): NormalAnswer {
   const isError = typeof answer.error === 'string';
   let isChanged = dropNulls(answer);
   const { scope, keys } = answer;
+  // What UserInfo says under these names is a claim of somebody’s, and left as it is.
+  const isAboutToken = 'access_token' in answer || 'active' in answer;
   // Some write "none" like that, and to refuse the answer would lose the rotation (T115). No token is empty.
-  if (answer.refresh_token === '') {
+  if (isAboutToken && answer.refresh_token === '') {
     delete answer.refresh_token;
     isChanged = true;
   }
-  if (Array.isArray(scope) && scope.every((name) => typeof name === 'string')) {
+  if (isAboutToken && Array.isArray(scope) && scope.every((name) => typeof name === 'string')) {
     answer.scope = scope.join(' ');
     isChanged = true;
   }

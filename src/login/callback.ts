@@ -116,7 +116,9 @@ export async function callback(
   const redeemed = await redeemCode(context.server, transaction.request, context.redirectUri, response.parameters);
   if (redeemed.kind !== 'redeemed' && redeemed.unused !== undefined) context.coordinator.revoke(redeemed.unused);
   if (redeemed.kind === 'not-strong-enough') {
-    const facts = { frontend: frontend.name, ...askedOf(transaction), received: redeemed.received };
+    const { acr, authTime } = redeemed.received;
+    const received = { acr: acr?.slice(0, 100), authTime };
+    const facts = { frontend: frontend.name, ...askedOf(transaction), received };
     request.log.warn(
       facts,
       'the user did not authenticate as asked: the authorization server must know these acr values',

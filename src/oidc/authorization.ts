@@ -4,7 +4,7 @@ import { type Fault, type Said, saidIn, sortFault, UntrustedAnswerError } from '
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, verifyIdToken } from './id-token.ts';
 import { type Authentication, isStrongEnough, mergeStrengths, type Strength } from './strength.ts';
-import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
+import { acceptTokenResponse, type TokenResponse, unusedIn, unusedOf } from './token-response.ts';
 import { askUserInfo, type UserInfoClaims } from './userinfo.ts';
 
 /** One login attempt, with its secrets and what is asked of it; kept by the browser that started it, sealed. */
@@ -147,9 +147,13 @@ export async function redeemCode(
   parameters: URLSearchParams,
 ): Promise<Redeemed> {
   let response: TokenResponse | undefined;
-  const unused = () => (response?.refreshToken === undefined ? {} : { unused: response.refreshToken });
+  let text = '';
   try {
-    const configuration = await server.configuration();
+    const configuration = await server.configurationFor({
+      onAnswer: (answer) => {
+        text = answer;
+      },
+    });
     // openid-client takes redirect_uri from this URL, so it is the configured one, never one that a Host header made (LG7).
     const currentUrl = new URL(redirectUri);
     for (const name of ['code', 'state', 'iss']) {
@@ -171,7 +175,7 @@ export async function redeemCode(
       now: server.nowMs() / 1000,
       tolerance: server.config.clockTolerance / 1000,
     });
-    if (!isStrong) return { kind: 'not-strong-enough', received, ...unused() };
+    if (!isStrong) return { kind: 'not-strong-enough', received, ...unusedOf(response) };
     const redeemed = { kind: 'redeemed', response, claims } as const;
     if (server.config.userInfo === 'never') return redeemed;
     const answer = await askUserInfo(server, response.accessToken, claims.sub);
@@ -179,9 +183,9 @@ export async function redeemCode(
     // Only whether it could be had is a matter of configuration, not whom it may be about.
     return answer.kind === 'failed' && !server.config.userInfoRequired
       ? { ...redeemed, withoutUserInfo: answer.fault }
-      : { kind: 'failed', isUserInfo: true, fault: answer.fault, ...unused() };
+      : { kind: 'failed', isUserInfo: true, fault: answer.fault, ...unusedOf(response) };
   } catch (error) {
-    return { kind: 'failed', fault: sortFault(error), ...unused() };
+    return { kind: 'failed', fault: sortFault(error), ...unusedIn(text) };
   }
 }
 

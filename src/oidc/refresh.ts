@@ -1,11 +1,11 @@
 import { decodeJwt, type JWTPayload } from 'jose';
 import * as oidc from 'openid-client';
-import { Secret } from '../crypto/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
 import { type Fault, sortFault } from '../issuer/faults.ts';
 import type { GrantTarget } from './api-grants.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type IdTokenClaims, UntimelyIdTokenError, verifyIdToken } from './id-token.ts';
-import { acceptTokenResponse, type TokenResponse } from './token-response.ts';
+import { acceptTokenResponse, type TokenResponse, unusedIn, unusedOf } from './token-response.ts';
 import { askUserInfo, type UserInfoClaims } from './userinfo.ts';
 
 /** Who a refreshed ID token must be about (Core §12.2). When the user authenticated is not part of it (W38). */
@@ -84,8 +84,7 @@ async function refresh(
     response = acceptTokenResponse(await oidc.refreshTokenGrant(configuration, refreshToken.reveal(), parameters));
   } catch (error) {
     const fault = sortFault(error);
-    if (isAboutIdToken(error) && 'reason' in fault)
-      return { kind: 'foreign', reason: fault.reason, ...unusedOf(readRefused(text)) };
+    if (isAboutIdToken(error) && 'reason' in fault) return { kind: 'foreign', reason: fault.reason, ...unusedIn(text) };
     return { kind: isGranted ? 'spent' : 'failed', fault };
   }
   // From here on the rotation is done: another try with the old refresh token would end the whole family.
@@ -113,16 +112,6 @@ function isAboutIdToken(error: unknown): boolean {
   if (!(error instanceof oidc.ClientError) || !(error.cause instanceof Error)) return false;
   const detail = error.cause.cause;
   return typeof detail === 'object' && detail !== null && ('claims' in detail || 'header' in detail);
-}
-
-/** The new refresh token, of an answer whose ID token openid-client refused. */
-function readRefused(text: string): Pick<TokenResponse, 'refreshToken'> {
-  const { refresh_token: token } = JSON.parse(text) as { refresh_token?: unknown };
-  return typeof token === 'string' ? { refreshToken: new Secret(token) } : {};
-}
-
-function unusedOf({ refreshToken }: Pick<TokenResponse, 'refreshToken'>): { unused?: Secret } {
-  return refreshToken === undefined ? {} : { unused: refreshToken };
 }
 
 function isSameSubject(claims: JWTPayload, known: KnownSubject): boolean {

@@ -47,3 +47,18 @@ export function acceptTokenResponse(response: oidc.TokenEndpointResponse): Token
       : {}),
   };
 }
+
+/** The refresh token of an answer that is refused: nobody will use it. */
+export function unusedOf(response: Pick<TokenResponse, 'refreshToken'> | undefined): { unused?: Secret } {
+  return response?.refreshToken === undefined ? {} : { unused: response.refreshToken };
+}
+
+/** The same, where openid-client refused the answer before we saw it; of whatever text came. */
+export function unusedIn(text: string): { unused?: Secret } {
+  try {
+    const { refresh_token: token } = JSON.parse(text) as { refresh_token?: unknown };
+    return typeof token === 'string' ? { unused: new Secret(token) } : {};
+  } catch {
+    return {};
+  }
+}

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { attemptLogin, expectRefused } from '../support/login-attempt.ts';
 import { deliver, pendingLogin } from '../support/login-steps.ts';
 import { dumpRedis } from '../support/redis-dump.ts';
+import { until } from '../support/wait.ts';
 import { startWorld, type World, type WorldOptions } from '../support/world.ts';
 
 const untrusted = [502, 'BFF_LOGIN_ANSWER_INVALID'] as const;
@@ -211,4 +212,16 @@ describe('a token response', () => {
       expect.soft(answer.status, `depth ${depth}`).toBe(status);
     }
   });
+});
+
+it.each([
+  ['of another client', { claims: { aud: 'another' } }],
+  ['without a signature', { alg: 'none' }],
+  ['with a forged signature', { alg: 'forged' }],
+] as const)('T23 an answer whose ID token is %s leaves no refresh token behind', async (_what, idToken) => {
+  await start();
+  world.provider.faults.idToken = idToken;
+  await expectRefused(world, 'ID token', ...untrusted);
+  await until(() => world.provider.revoked.length > 0);
+  expect(world.provider.revoked).toEqual(world.provider.issuedSecrets('refresh_token'));
 });

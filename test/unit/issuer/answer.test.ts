@@ -23,15 +23,17 @@ describe('an answer of an authorization server', () => {
   });
 
   it('W25 has its scopes as one text', () => {
-    expect(normal({ scope: ['openid', 'profile'] })).toEqual({ scope: 'openid profile' });
-    expect(normal({ scope: [] })).toEqual({ scope: '' });
+    expect(normal({ access_token: 'a', scope: ['openid', 'profile'] })).toMatchObject({ scope: 'openid profile' });
+    expect(normal({ active: true, scope: ['a', 'b'] })).toEqual({ active: true, scope: 'a b' });
+    expect(normal({ access_token: 'a', scope: [] })).toMatchObject({ scope: '' });
   });
 
   it.each([
     { active: 'true' },
     { active: 1 },
-    { scope: ['openid', 7] },
-    { scope: { openid: true } },
+    { access_token: 'a', scope: ['openid', 7] },
+    { access_token: 'a', scope: { openid: true } },
+    { sub: 'alice', scope: ['a claim', 'of a user'], refresh_token: '' },
     { expires_in: '60', access_token: 7, refresh_token: ['r'], token_type: 'BEARER' },
     { aud: ['a', 'b'], sub: 7, roles: [null], address: { region: null } },
     [null, { scope: ['a'] }],

@@ -217,7 +217,7 @@ describe('W27 a login that does not even begin', () => {
     const other = await startWorld({ store: 'memory' });
     other.provider.faults = { discovery };
     const page = await start(other);
-    expect([page.status, problemCode(page)]).toEqual([502, 'BFF_LOGIN_ANSWER_INVALID']);
+    expect([page.status, problemCode(page)]).toEqual([503, 'BFF_AUTHORIZATION_SERVER_UNAVAILABLE']);
     expect(page.text).toContain('trying again does not help');
     expect(page.text).not.toMatch(/try again/i);
     expect(startAgainOf(page)).toBe(again);

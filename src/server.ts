@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import closeWithGrace from 'close-with-grace';
 import { pino } from 'pino';
 import { createApp } from './app.ts';
+import { graceFault } from './config/config.ts';
 import { formatProblem, loadConfig } from './config/load.ts';
 import { shownPath } from './crypto/shown.ts';
 import { loggerOptions, openLogStream } from './ops/logging.ts';
@@ -35,6 +36,8 @@ export async function startServer(configFile: string): Promise<void> {
   const app = await createApp(config, { withProcessMetrics: true, logStream: openLogStream() }).catch(
     (error: unknown) => giveUp(configFile, error),
   );
+  const tooShort = graceFault(config);
+  if (tooShort !== undefined) warnings.push(`shutdown.grace ${tooShort.message}`);
   for (const warning of warnings) app.server.log.warn({ setting: warning }, 'configuration warning');
   await app.ops.listen(config.ops).catch((error: unknown) => giveUp(`${configFile} ops`, error));
   await app.server.listen(config.listen).catch((error: unknown) => giveUp(`${configFile} listen`, error));

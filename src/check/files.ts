@@ -1,17 +1,19 @@
 import { accessSync, constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config, Frontend } from '../config/config.ts';
+import { type Config, type Frontend, graceFault } from '../config/config.ts';
 import type { CrossProblem } from '../config/document.ts';
 import { buildClientAuthentication } from '../issuer/client-authentication.ts';
 import { readCertificates, readPrivateKey } from '../outbound/pem.ts';
 import { loadUpstreamTls } from '../upstream/tls.ts';
 
-/** What is wrong with the files that the configuration names: missing, unreadable, or not what they should be. */
-export async function checkFiles({
-  session,
-  frontends,
-}: Config): Promise<{ problems: CrossProblem[]; warnings: string[] }> {
-  const problems: CrossProblem[] = [];
+/**
+ * What is wrong with the files that the configuration names: missing, unreadable, or not what they should be. And what a
+ * start only warns of.
+ */
+export async function checkFiles(config: Config): Promise<{ problems: CrossProblem[]; warnings: string[] }> {
+  const { session, frontends } = config;
+  const tooShort = graceFault(config);
+  const problems: CrossProblem[] = tooShort === undefined ? [] : [tooShort];
   const warnings: string[] = [];
   const attempt = (path: PropertyKey[], read: () => unknown) => {
     try {

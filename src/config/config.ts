@@ -123,22 +123,26 @@ export function buildConfig(
     });
   }
   const { listen, ops, trustedProxies, workers, limits, log, shutdown, tokens } = input;
-  for (const { authorizationServer } of frontends) {
-    const seconds = Math.ceil(refreshLease(authorizationServer).leaseMs / 1000);
-    if (shutdown.grace < seconds * 1000) {
-      problems.push({
-        path: ['shutdown', 'grace'],
-        message: `is shorter than one refresh may take (${seconds}s by authorizationServer.refreshTimeout and timeout), so that a stop could lose a session: set ${seconds}s or more, and let what stops the process wait for it`,
-      });
-      break;
-    }
-  }
   const { redis, ...others } = input.session;
   const session = redis === undefined ? others : { ...others, redis: checkRedis(redis, problems) };
   return {
     config: { listen, ops, trustedProxies, workers, limits, log, shutdown, session, tokens, forwardProxies, frontends },
     problems,
     warnings,
+  };
+}
+
+/**
+ * A stop that leaves no time for a refresh under way may lose its session (W40). `cloakroom check` refuses that; a start
+ * warns, so that no upgrade stands still over it.
+ */
+export function graceFault({ shutdown, frontends }: Pick<Config, 'shutdown' | 'frontends'>): CrossProblem | undefined {
+  const longest = Math.max(0, ...frontends.map(({ authorizationServer }) => refreshLease(authorizationServer).leaseMs));
+  const seconds = Math.ceil(longest / 1000);
+  if (shutdown.grace >= seconds * 1000) return undefined;
+  return {
+    path: ['shutdown', 'grace'],
+    message: `is shorter than one refresh may take (${seconds}s by authorizationServer.refreshTimeout and timeout), so that a stop could lose a session: set ${seconds}s or more, and let what stops the process wait for it`,
   };
 }
 

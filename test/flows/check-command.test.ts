@@ -57,6 +57,18 @@ describe('the command', () => {
     expect((await run(data)).code).toBe(0); // nobody is asked without --connect
   });
 
+  it.each([
+    ['the grace', { shutdown: { grace: '44s' } }, {}, '45s'],
+    ['the refresh', {}, { refreshTimeout: '46s' }, '61s'],
+  ])('W40 refuses a stop that leaves a refresh no time to finish: %s', async (_what, change, server, least) => {
+    const data = Object.assign(configOf(await startEvil()), change);
+    Object.assign(data.authorizationServer, server);
+    const refused = await run(data);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/ shutdown(\.grace)?: is shorter than one refresh may take /);
+    expect(refused.stderr).toContain(`set ${least} or more`);
+  });
+
   it('is done within 10 s when everything is a black hole, or never says a word', async () => {
     const vanishing = await startVanishingPeer();
     const mute = await listen();

@@ -9,15 +9,15 @@ import { until } from '../support/wait.ts';
 // when the lease is over, never earlier: two live uses of one refresh token would cost the user the whole family.
 
 const timeoutMs = 300;
-/** As src/tokens/refresh-coordinator.ts computes it. */
-const leaseMs = 4 * timeoutMs + 5300;
+/** As refreshLease in src/config/schema/authorization-server.ts computes it. */
+const leaseMs = 3 * timeoutMs + 5000;
 
 let fleet: Fleet;
 beforeAll(async () => {
   fleet = await startFleet({
     blockMs: leaseMs + 1500,
     config: ({ authorizationServer, session }) => {
-      authorizationServer.timeout = `${timeoutMs}ms`;
+      Object.assign(authorizationServer, { timeout: `${timeoutMs}ms`, refreshTimeout: `${timeoutMs}ms` });
       session.redis.commandTimeout = '20s'; // replies are held here, Redis is well
     },
   });

@@ -14,7 +14,7 @@ beforeAll(async () => {
   const publicPort = await freePort();
   fleet = await startFleet({
     publicPort,
-    config: (data) => Object.assign(data, { shutdown: { delay: '800ms', grace: '12s' } }),
+    config: (data) => Object.assign(data, { shutdown: { delay: '800ms', grace: '14s' } }),
   });
   balancer = await startBalancer(fleet.replicas, publicPort);
 });

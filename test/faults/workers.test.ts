@@ -11,7 +11,7 @@ let fleet: Fleet;
 beforeEach(async () => {
   fleet = await startFleet({
     replicas: 1,
-    config: (data) => Object.assign(data, { workers: 2, shutdown: { grace: '12s' } }),
+    config: (data) => Object.assign(data, { workers: 2, shutdown: { grace: '14s' } }),
   });
 });
 afterEach(() => fleet.stop({ allowErrors: true }));

@@ -37,7 +37,7 @@ beforeEach(async () => {
   ops = `http://127.0.0.1:${opsPort}`;
   const data = configOf({ origin, port, opsPort, provider, upstream });
   data.session.redis = { url: inject('redisUrl'), keyPrefix: uniqueKeyPrefix() };
-  Object.assign(data, { shutdown: { delay: `${delayMs}ms`, grace: '12s' }, log: { level: 'trace' } });
+  Object.assign(data, { shutdown: { delay: `${delayMs}ms`, grace: '14s' }, log: { level: 'trace' } });
   const config = await writeConfig(data);
   file = config.file;
   browser = createBrowser({ origin });

@@ -28,7 +28,7 @@ export function configOf({ origin, port, opsPort, provider, upstream }: Peers): 
       clientSecret: provider.clientSecret,
       scopes: ['openid'],
       timeout: '2s',
-      refreshTimeout: '3s',
+      refreshTimeout: '4s',
     },
     session: { keys: [randomBytes(32).toString('base64url')] },
     apis: { orders: { path: '/api/orders', upstream: upstream.url } },

@@ -277,7 +277,8 @@ describe('topologies', () => {
     await isReady();
     await until(async () => (await browser.fetch('/bff/session')).status === 200, { timeoutMs: 10_000 });
     expect(await isLoggedIn(browser)).toBe(true);
-    await until(() => lines('the session channel is connected').length >= 2);
+    // It tries again after growing pauses.
+    await until(() => lines('the session channel is connected').length >= 2, { timeoutMs: 15_000 });
     noPasswordInLog();
   });
 });

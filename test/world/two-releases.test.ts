@@ -27,8 +27,12 @@ beforeAll(async () => {
   fleet = await startFleet({
     replicas: 4,
     folderOf: (replica) => (replica % 2 === 0 ? folder : undefined),
-    // The one name that differs between the releases, where a port is in the public URL.
-    config: (data) => Object.assign(data, { cookie: { name: 'cloakroom' } }),
+    // One file for both: a name that differs between the releases where a port is in the public URL, and no key that 0.1
+    // does not know.
+    config: (data) => {
+      data.cookie = { name: 'cloakroom' };
+      delete data.authorizationServer.refreshTimeout;
+    },
   });
 });
 afterAll(async () => {

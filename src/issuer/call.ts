@@ -4,7 +4,7 @@ import { isConnectFailure } from '../outbound/connect-failure.ts';
 import { createConnector } from '../outbound/connector.ts';
 import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import { readCertificates } from '../outbound/pem.ts';
-import { normalizeAnswer } from './answer.ts';
+import { hideSecrets, normalizeAnswer } from './answer.ts';
 
 /** A call to the authorization server brought no response. */
 export class CallFailedError extends Error {
@@ -80,6 +80,8 @@ export function createCaller(usualTimeoutMs: number, { caFile, proxies }: Caller
         });
         onStatus?.(response.statusCode);
         const answer = normalizeAnswer(await response.body.text());
+        // Some give back what they were sent, in words that are logged (T39).
+        if (answer.isError) answer.text = hideSecrets(answer.text, secretsIn(headers, body));
         onAnswer?.(answer.text);
         const init = { status: response.statusCode, headers: plainHeaders(response.headers) };
         // openid-client stops at a challenge, and the error in the body says it more precisely.
@@ -91,6 +93,21 @@ export function createCaller(usualTimeoutMs: number, { caFile, proxies }: Caller
     },
     close: () => agent.close(),
   };
+}
+
+/** Parameters that are as good as a password, or are one. */
+const secretParameters = [
+  'client_secret', 'client_assertion', 'code', 'code_verifier', 'refresh_token', 'token', 'subject_token', 'assertion',
+]; // biome-ignore format: a list of names reads better in rows
+
+function secretsIn({ authorization = '' }: Record<string, string>, body: unknown): string[] {
+  const parameters = new URLSearchParams(body === undefined || body === null ? '' : String(body));
+  const [, basic] = /^Basic (.+)$/i.exec(authorization) ?? [];
+  const [, token] = /^Bearer (.+)$/i.exec(authorization) ?? [];
+  // Both halves are encoded as in a form (RFC 6749 §2.3.1).
+  const pair = basic === undefined ? '' : Buffer.from(basic, 'base64').toString();
+  const password = new URLSearchParams(`_=${pair.slice(pair.indexOf(':') + 1)}`).get('_') ?? '';
+  return [...secretParameters.flatMap((name) => parameters.getAll(name)), password, token ?? ''];
 }
 
 function codeOf(error: unknown): string {

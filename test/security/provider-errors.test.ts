@@ -49,4 +49,30 @@ describe('an error of the token endpoint', () => {
       }
     }
   });
+
+  // What reads like words is shown to operators (W41): a password that people made up does too.
+  it.each([
+    ['client_secret_basic', 'correct-horse-battery'],
+    ['client_secret_post', 'correct-horse-battery'],
+    ['client_secret_basic', 'Summer "2026" & more%'],
+    ['client_secret_post', 'Summer "2026" & more%'],
+  ])('T39 that echoes a client secret of plain words (%s) is shown without it', async (method, clientSecret) => {
+    world = await startWorld({
+      store: 'memory',
+      provider: { clientSecret },
+      config: ({ authorizationServer }) => Object.assign(authorizationServer, { clientAuthentication: method }),
+    });
+    world.provider.faults.tokenResponse = {
+      status: 401,
+      body: { error: 'invalid_client', error_description: `secret ${clientSecret} is not it` },
+    };
+    const browser = world.browser();
+    const { callbackUrl } = await pendingLogin(browser);
+    expect((await deliver(browser, callbackUrl)).status).toBe(502);
+    expect(world.log.text()).not.toContain(clientSecret);
+    expect(world.log.lines.find(({ msg }) => msg === 'the code could not be redeemed')).toMatchObject({
+      mistake: 'client-credentials',
+      fault: { said: { description: 'secret (not shown) is not it' } },
+    });
+  });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { normalizeAnswer } from '../../../src/issuer/answer.ts';
+import { hideSecrets, normalizeAnswer } from '../../../src/issuer/answer.ts';
 
 const normal = (answer: unknown) => JSON.parse(normalizeAnswer(JSON.stringify(answer)).text);
 
@@ -58,6 +58,15 @@ describe('an answer of an authorization server', () => {
     const { text } = normalizeAnswer('{"__proto__":{"polluted":true},"scope":null}');
     expect(text).toBe('{"__proto__":{"polluted":true}}');
     expect(Object.prototype).not.toHaveProperty('polluted');
+  });
+
+  it('T39 has no secret in it, in whatever form JSON writes that, and stays JSON', () => {
+    const secret = 'correct "horse"\\battery';
+    const text = JSON.stringify({ error: 'invalid_client', error_description: `no client with ${secret}!` });
+    expect(JSON.parse(hideSecrets(text, [secret, '', 'no']))).toEqual({
+      error: 'invalid_client',
+      error_description: 'no client with (not shown)!',
+    });
   });
 
   it('is an error where it has a code', () => {

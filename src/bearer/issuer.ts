@@ -41,6 +41,8 @@ export function createBearerPeer(config: BearerIssuer, failures: Failures, optio
   const isPlainHttp = (url: string) => url.startsWith('http:');
   const timeout = Math.ceil(config.timeout / 1000);
 
+  /** Do the metadata name a key set? Noted when they are read: to ask them copies all of them, and each call wants to know. */
+  let hasKeySet = true;
   // An issuer that was described completely needs no metadata, and may have none.
   const isDescribed = (introspection === undefined ? jwksUri : introspection.endpoint) !== undefined;
   const metadata = isDescribed
@@ -52,18 +54,19 @@ export function createBearerPeer(config: BearerIssuer, failures: Failures, optio
           const configuration = await discover({ ...config, clientId, authentication, fetch });
           const needed = introspection === undefined ? 'jwks_uri' : 'introspection_endpoint';
           const endpoints = ['jwks_uri', 'introspection_endpoint'] as const;
-          checkMetadata(configuration.serverMetadata(), issuer, endpoints, [needed], lastGood?.serverMetadata());
+          const server = configuration.serverMetadata();
+          checkMetadata(server, issuer, endpoints, [needed], lastGood?.serverMetadata());
+          hasKeySet = server.jwks_uri !== undefined;
           return configuration;
         },
         nowMs,
         log,
       });
 
-  const findKeys = async () => jwksUri ?? (await metadata?.get())?.serverMetadata().jwks_uri;
   const keys = createKeySet(
     caller,
     async () => {
-      const uri = await findKeys();
+      const uri = jwksUri ?? (await metadata?.get())?.serverMetadata().jwks_uri;
       if (uri === undefined) throw new UntrustedAnswerError('the metadata has no jwks_uri');
       return uri;
     },
@@ -87,7 +90,11 @@ export function createBearerPeer(config: BearerIssuer, failures: Failures, optio
 
   return {
     config,
-    keys: async () => ((await findKeys()) === undefined ? undefined : keys),
+    async keys() {
+      if (jwksUri !== undefined) return keys;
+      await metadata?.get();
+      return metadata !== undefined && hasKeySet ? keys : undefined;
+    },
     ...(introspection === undefined
       ? {}
       : {

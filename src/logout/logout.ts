@@ -99,7 +99,8 @@ function noteSessions(
   log: FastifyRequest['log'],
 ): () => Promise<boolean> {
   const listTheirs = () => sessions.list({ issuer: identity.issuer, subject: identity.subject });
-  const before = listTheirs().catch(() => []); // other devices'; nobody waits for it
+  const before = listTheirs(); // other devices'; nobody waits for it
+  before.catch(() => undefined); // then nothing is known, and the token is revoked
   return async () => {
     const known = new Set((await before).map(({ handle }) => handle));
     const isBack = (await listTheirs()).some(({ handle }) => !known.has(handle));

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
+import { redisError } from '../support/fault-proxy.ts';
 import { isLoggedIn } from '../support/login-steps.ts';
 import { logOutByProvider } from '../support/logout-token.ts';
+import { startOutageWorld } from '../support/outage-world.ts';
+import { isScript } from '../support/redis-scripts.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -238,5 +241,25 @@ describe('W45 the revocation', () => {
     expect(stopping.provider.revoked).toEqual([]);
     await stopping.stop();
     expect(stopping.provider.revoked).toHaveLength(2);
+  });
+
+  it('W45 comes also where it can’t be told who else is logged in, and another device of the user is', async () => {
+    const outage = await startOutageWorld((data) => {
+      data.authorizationServer.timeout = '500ms';
+    });
+    await outage.loggedIn('alice');
+    const browser = await outage.loggedIn('alice');
+    const [isListing, refuse] = [isScript('indexList'), redisError('LOADING Redis is loading the dataset in memory')];
+    let refused = 0;
+    outage.proxy.faults.answer = (request) => {
+      if (!isListing(request)) return undefined;
+      outage.proxy.faults.answer = undefined;
+      refused++;
+      return refuse(request);
+    };
+    await logOut(browser);
+    await until(() => outage.provider.revoked.length === 1, { message: 'the revocation' });
+    expect(refused).toBe(1);
+    await outage.stop();
   });
 });

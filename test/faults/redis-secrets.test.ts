@@ -65,15 +65,21 @@ const setUser = (admin: Redis, password: string) =>
   admin.call('ACL', 'SETUSER', 'cloakroom', 'reset', 'on', `>${password}`, '~*', '&*', '+@all');
 const killUser = (admin: Redis) => admin.call('CLIENT', 'KILL', 'USER', 'cloakroom');
 
+/** A world on a Redis whose user's password stands in a file; returns who may change that user. */
+async function startOnPasswordFile(): Promise<Redis> {
+  const redis = await startRedis();
+  onTestFinished(() => redis.stop());
+  const admin = adminOf(redis.url);
+  await write(newPassword());
+  await setUser(admin, passwords.at(-1) as string);
+  await startWith({ url: redis.url, username: 'cloakroom', password: fromFile() });
+  await isReady();
+  return admin;
+}
+
 describe('a single Redis', () => {
   it('W36 a password that was rotated is taken from its file, and the log says what was wrong until then', async () => {
-    const redis = await startRedis();
-    onTestFinished(() => redis.stop());
-    const admin = adminOf(redis.url);
-    await write(newPassword());
-    await setUser(admin, passwords.at(-1) as string);
-    await startWith({ url: redis.url, username: 'cloakroom', password: fromFile() });
-    await isReady();
+    const admin = await startOnPasswordFile();
     const browser = await (world as World).loggedIn();
 
     const next = newPassword();
@@ -108,13 +114,7 @@ describe('a single Redis', () => {
   });
 
   it('W36 while the file is not there, or empty, the last password serves and the log names the key', async () => {
-    const redis = await startRedis();
-    onTestFinished(() => redis.stop());
-    const admin = adminOf(redis.url);
-    await write(newPassword());
-    await setUser(admin, passwords.at(-1) as string);
-    await startWith({ url: redis.url, username: 'cloakroom', password: fromFile() });
-    await isReady();
+    const admin = await startOnPasswordFile();
     await rm(passwordFile);
     await killUser(admin);
     await until(() => lines('redis is connected').length === 2);

@@ -1,9 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { type Finding, formatFinding } from '../../src/check/finding.ts';
-import { type Certificates, createCertificates } from '../support/certificates.ts';
+import { type Certificates, createCertificates, writeCaFile } from '../support/certificates.ts';
 import { check, configOf, faultsOf, linesOf, redirectUri, startEvil } from '../support/check.ts';
 import type { EvilProvider, EvilProviderOptions } from '../support/evil-provider.ts';
 import { startForwardProxy } from '../support/forward-proxy.ts';
@@ -13,15 +10,12 @@ import type { ConfigData } from '../support/world.ts';
 // `cloakroom check --connect` asks the authorization server: every mistake is named with its cure before anybody logs in.
 
 let certificates: Certificates;
-let folder: string;
-let caFile: string;
+let files: Awaited<ReturnType<typeof writeCaFile>>;
 beforeAll(async () => {
   certificates = await createCertificates();
-  folder = await mkdtemp(join(tmpdir(), 'cloakroom-check-'));
-  caFile = join(folder, 'ca.pem');
-  await writeFile(caFile, certificates.ca);
+  files = await writeCaFile(certificates);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => files.remove());
 
 /** What is said of a provider after a change of its answers or of the configuration. */
 async function checkProvider(
@@ -220,7 +214,10 @@ describe('an authorization server', () => {
     onTestFinished(() => proxy.stop());
     const provider = await startEvil({ tls: certificates.good, host: 'id.behind.example', metadataPath: '/there?p=x' });
     const data = configOf(provider);
-    Object.assign(data.authorizationServer, { caFile, metadataUrl: `${new URL(provider.issuer).origin}/there?p=x` });
+    Object.assign(data.authorizationServer, {
+      caFile: files.caFile,
+      metadataUrl: `${new URL(provider.issuer).origin}/there?p=x`,
+    });
     const env = { HTTPS_PROXY: proxy.url.replace('://', '://user:secret-of-the-proxy@') };
     const findings = await check(data, env);
     expect(faultsOf(findings)).toEqual([
@@ -241,7 +238,7 @@ describe('an authorization server', () => {
     ['expired', /its certificate is not valid now .* → renew it there/],
   ] as const)('names a certificate that is %s', async (kind, fault) => {
     const findings = await checkProvider({ tls: certificates[kind] }, ({ authorizationServer }) =>
-      Object.assign(authorizationServer, { caFile }),
+      Object.assign(authorizationServer, { caFile: files.caFile }),
     );
     expect(findings.map(formatFinding)).toEqual([expect.stringMatching(fault)]);
   });

@@ -1,10 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { scriptCommands } from '../../src/store/redis-scripts.ts';
-import { type Certificates, createCertificates } from '../support/certificates.ts';
+import { type Certificates, createCertificates, writeCaFile } from '../support/certificates.ts';
 import { check, configOf, faultsOf, linesOf, startEvil, stopAfterwards } from '../support/check.ts';
 import { startEchoUpstream } from '../support/echo-upstream.ts';
 import { freePort, startRedis, uniqueKeyPrefix } from '../support/redis.ts';
@@ -16,15 +15,12 @@ import type { ConfigData } from '../support/world.ts';
 // `cloakroom check --connect` asks Redis, and connects to the upstreams.
 
 let certificates: Certificates;
-let folder: string;
-let caFile: string;
+let files: Awaited<ReturnType<typeof writeCaFile>>;
 beforeAll(async () => {
   certificates = await createCertificates();
-  folder = await mkdtemp(join(tmpdir(), 'cloakroom-check-'));
-  caFile = join(folder, 'ca.pem');
-  await writeFile(caFile, certificates.ca);
+  files = await writeCaFile(certificates);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => files.remove());
 
 describe('upstreams', () => {
   it('are connected to as calls would be, and nothing is sent', async () => {
@@ -38,8 +34,11 @@ describe('upstreams', () => {
     });
     stopAfterwards(...[plain, secure, bad, mutual]);
     for (const [name, text] of Object.entries(certificates.client))
-      await writeFile(join(folder, `client-${name}.pem`), text);
-    const clientCertificate = { certFile: join(folder, 'client-cert.pem'), keyFile: join(folder, 'client-key.pem') };
+      await writeFile(join(files.folder, `client-${name}.pem`), text);
+    const clientCertificate = {
+      certFile: join(files.folder, 'client-cert.pem'),
+      keyFile: join(files.folder, 'client-key.pem'),
+    };
     const provider = await startEvil();
     const data = configOf(provider);
     const api = (name: string, upstream: unknown, more: object = {}) => ({
@@ -47,10 +46,10 @@ describe('upstreams', () => {
     });
     data.apis = {
       ...api('plain', [plain.url, `http://127.0.0.1:${await freePort()}`]),
-      ...api('secure', secure.url, { caFile }),
-      ...api('bad', bad.url, { caFile }),
-      ...api('mutual', mutual.url, { caFile, clientCertificate }),
-      ...api('uncertified', mutual.url, { caFile }),
+      ...api('secure', secure.url, { caFile: files.caFile }),
+      ...api('bad', bad.url, { caFile: files.caFile }),
+      ...api('mutual', mutual.url, { caFile: files.caFile, clientCertificate }),
+      ...api('uncertified', mutual.url, { caFile: files.caFile }),
       ...api('socket', 'unix:/run/no-such.sock'),
       ...api('clear', secure.url.replace('https', 'http').replace('localhost', '127.0.0.1')),
     };

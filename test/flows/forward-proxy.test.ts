@@ -1,10 +1,7 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tls from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { type Browser, createBrowser } from '../support/browser.ts';
-import { type Certificates, createCertificates } from '../support/certificates.ts';
+import { type Certificates, createCertificates, writeCaFile } from '../support/certificates.ts';
 import { reply } from '../support/echo-upstream/answers.ts';
 import { type EchoUpstreamOptions, startEchoUpstream } from '../support/echo-upstream.ts';
 import { type ForwardProxy, type ForwardProxyOptions, startForwardProxy } from '../support/forward-proxy.ts';
@@ -18,15 +15,12 @@ import { type ConfigData, startWorld, type World, type WorldOptions } from '../s
 // W33: only a forward proxy leads out of the network. It sees where a connection goes, and nothing of what is said there.
 
 let certificates: Certificates;
-let folder: string;
-let caFile: string;
+let files: Awaited<ReturnType<typeof writeCaFile>>;
 beforeAll(async () => {
   certificates = await createCertificates();
-  folder = await mkdtemp(join(tmpdir(), 'cloakroom-forward-proxy-'));
-  caFile = join(folder, 'ca.pem');
-  await writeFile(caFile, certificates.ca);
+  files = await writeCaFile(certificates);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => files.remove());
 
 const proxies: ForwardProxy[] = [];
 let world: World | undefined;
@@ -50,7 +44,7 @@ async function startBehind(env: Record<string, string>, options: WorldOptions = 
     ...options,
     provider: { tls: certificates.good, host: 'id.behind.example', ...options.provider },
     config(data) {
-      Object.assign(data.authorizationServer, { caFile, timeout: '1s' });
+      Object.assign(data.authorizationServer, { caFile: files.caFile, timeout: '1s' });
       options.config?.(data);
     },
   });
@@ -169,7 +163,7 @@ describe('an authorization server behind it', () => {
         store: 'memory',
         env: env as Record<string, string>,
         provider: { tls: certificates.good },
-        config: (data) => Object.assign(data.authorizationServer, { caFile }),
+        config: (data) => Object.assign(data.authorizationServer, { caFile: files.caFile }),
       });
       const browser = browserOf(world);
       await browser.login('/');
@@ -198,7 +192,9 @@ describe('an authorization server behind it', () => {
       {
         config(data) {
           const { issuer } = data.authorizationServer;
-          data.bearerIssuers = { mobile: { issuer, caFile, audiences: ['api'], jwksUri: `${issuer}/jwks` } };
+          data.bearerIssuers = {
+            mobile: { issuer, caFile: files.caFile, audiences: ['api'], jwksUri: `${issuer}/jwks` },
+          };
           data.apis.orders.accept = ['bearer'];
         },
       },
@@ -220,7 +216,12 @@ describe('an API behind it', () => {
       config(data) {
         const scheme = tlsOptions === undefined ? 'http' : 'https';
         const target = `${scheme}://orders.behind.example:${upstream.port}`;
-        data.apis.orders = { path: '/api/orders', upstream: target, ...(tlsOptions ? { caFile } : {}), ...api };
+        data.apis.orders = {
+          path: '/api/orders',
+          upstream: target,
+          ...(tlsOptions ? { caFile: files.caFile } : {}),
+          ...api,
+        };
       },
     });
     return { upstream, browser: await world.loggedIn() };

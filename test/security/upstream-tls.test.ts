@@ -1,10 +1,7 @@
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Certificates, createCertificates } from '../support/certificates.ts';
+import { type Certificates, createCertificates, writeCaFile } from '../support/certificates.ts';
 import { reply } from '../support/echo-upstream/answers.ts';
 import { type EchoUpstream, startEchoUpstream } from '../support/echo-upstream.ts';
 import { type ProxyWorld, startProxyWorld } from '../support/proxy-world.ts';
@@ -14,16 +11,12 @@ import { startWorld } from '../support/world.ts';
 // T121: a peer that can't show who it is gets nothing: no token, no secret, no request line.
 
 let certificates: Certificates;
-let folder: string;
-let caFile: string;
-
+let files: Awaited<ReturnType<typeof writeCaFile>>;
 beforeAll(async () => {
   certificates = await createCertificates();
-  folder = await mkdtemp(join(tmpdir(), 'cloakroom-ca-'));
-  caFile = join(folder, 'ca.pem');
-  await writeFile(caFile, certificates.ca);
+  files = await writeCaFile(certificates);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => files.remove());
 
 const faults: [name: string, tls: () => TlsOptions, trustsCa: boolean][] = [
   ['a self-signed certificate', () => certificates.selfSigned, true],
@@ -47,12 +40,12 @@ describe('an https upstream', () => {
     good.respond = reply({ body: 'good' });
     for (const [, tls] of faults) upstreams.push(await startEchoUpstream({ tls: tls() }));
     world = await startProxyWorld((data) => {
-      data.apis.good = { path: '/api/good', upstream: good.url, caFile };
+      data.apis.good = { path: '/api/good', upstream: good.url, caFile: files.caFile };
       faults.forEach(([, , trustsCa], index) => {
         data.apis[`bad-${index}`] = {
           path: `/api/bad-${index}`,
           upstream: upstreams[index]?.url,
-          ...(trustsCa ? { caFile } : {}),
+          ...(trustsCa ? { caFile: files.caFile } : {}),
         };
       });
     });
@@ -140,7 +133,7 @@ async function listen(tls: TlsOptions) {
 }
 
 describe.each(faults)('a peer with %s', (_name, tls, trustsCa) => {
-  const trust = () => (trustsCa ? { caFile } : {});
+  const trust = () => (trustsCa ? { caFile: files.caFile } : {});
 
   it('T121 is not taken for the authorization server', async () => {
     const peer = await listen(tls());

@@ -100,3 +100,13 @@ unique_subject=no
 [any]
 commonName=supplied
 `;
+
+/** The authority's certificate in a file, as configurations name it, in a folder that takes more of that kind. */
+export async function writeCaFile({
+  ca,
+}: Certificates): Promise<{ folder: string; caFile: string; remove(): Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), 'cloakroom-ca-'));
+  const caFile = join(folder, 'ca.pem');
+  await writeFile(caFile, ca);
+  return { folder, caFile, remove: () => rm(folder, { recursive: true, force: true }) };
+}

@@ -39,7 +39,7 @@ async function write(password: string): Promise<void> {
 async function startWith(redis: ConfigData): Promise<World> {
   world = await startWorld({
     config(data) {
-      data.session.redis = { keyPrefix: data.session.redis.keyPrefix, commandTimeout: '500ms', ...redis };
+      data.session.redis = { keyPrefix: data.session.redis.keyPrefix, commandTimeout: '2s', ...redis };
     },
   });
   return world;

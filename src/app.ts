@@ -12,7 +12,6 @@ import { buildReadClientAddress } from './http/client-address.ts';
 import { boundConnections } from './http/connections.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
-import { hostSpellings, splitAbsoluteForm } from './http/request-path.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
 import { findStartAgain } from './login/restart.ts';
@@ -27,7 +26,9 @@ import { createRequestLogger } from './ops/request-logger.ts';
 import { buildClientErrorAnswer } from './problems/client-error.ts';
 import { problem, RouteUnknown } from './problems/errors.ts';
 import { buildForwardAuthHosts, forwardAuthPlugin } from './proxy/forward-auth.ts';
-import { proxyPlugin } from './proxy/plugin.ts';
+import { proxyPlugin, refuseMethod, routedMethods } from './proxy/plugin.ts';
+import { buildFindPlace } from './routing/places.ts';
+import { asRoutable, hostSpellings, splitAbsoluteForm } from './routing/request-path.ts';
 import { createSessionChannel } from './session/events.ts';
 import { createStreams } from './session/streams.ts';
 import { openStore } from './store/open-store.ts';
@@ -62,6 +63,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   const { store, transport, isCircuitOpen } = await openStore(config.session, { log: server.log, metrics, nowMs });
   const channel = createSessionChannel(server.log, transport);
   const streams = createStreams();
+  const findPlace = buildFindPlace(config.frontends);
   const shared: Shared = {
     config,
     store,
@@ -72,6 +74,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     nowMs,
     instance: randomBytes(8).toString('hex'),
     pseudonym: buildPseudonym(config),
+    findPlace,
     isDraining,
   };
   const contexts = config.frontends.map((frontend) => createFrontendContext(frontend, shared));
@@ -82,10 +85,11 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
     loginCookiePrefix: transactionCookiePrefix(cookieName),
   }));
   const readClientAddress = buildReadClientAddress(config.trustedProxies);
-  registerRequestGuard(server, { frontends: guarded, limits: config.limits, isDraining, readClientAddress });
+  registerRequestGuard(server, { frontends: guarded, findPlace, limits: config.limits, isDraining, readClientAddress });
   registerRequestLog(server, metrics, config.log.requests);
   server.setErrorHandler(buildErrorHandler({ isSecure: contexts.every(({ frontend }) => frontend.isSecure), metrics }));
-  server.setNotFoundHandler(async () => {
+  server.setNotFoundHandler(async (request, reply) => {
+    refuseMethod(request, reply, findPlace);
     throw problem(RouteUnknown);
   });
   for (const context of contexts) await server.register(frontendPlugin, { context, prefix: context.frontend.basePath });
@@ -179,9 +183,8 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
       const { host } = request.headers;
       if (host !== undefined)
         request.headers.host = forwardAuthHost(host.toLowerCase(), request.url ?? '') ?? plainHost(host);
-      if (split === undefined) return request.url ?? '/';
-      request.headers.host = plainHost(split[0]);
-      return split[1];
+      if (split !== undefined) request.headers.host = plainHost(split[0]);
+      return asRoutable(split?.[1] ?? request.url ?? '/');
     },
     bodyLimit: mostBodyBytes,
     exposeHeadRoutes: false,
@@ -206,6 +209,8 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     count: (limit) => metrics.connectionRefusals.inc({ limit }),
   });
   continueWhenRead(server.server);
+  for (const method of routedMethods(config.frontends.flatMap(({ apis }) => apis)))
+    if (!server.supportedMethods.includes(method)) server.addHttpMethod(method, { hasBody: true });
   server.removeAllContentTypeParsers(); // where nothing is served, no body is read
   // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
   const sockets = new Set<Socket>();

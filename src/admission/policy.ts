@@ -1,5 +1,6 @@
 import type { Api, RequireConfig } from '../config/config.ts';
 import { isStrongEnough, type Moment, mergeStrengths, type Strength } from '../oidc/strength.ts';
+import { isReadAs, plainSegment } from '../routing/segments.ts';
 import type { Identity } from '../session/session.ts';
 
 export type Verdict =
@@ -44,43 +45,27 @@ export function buildRoutes(api: Api): ((method: string, path: string) => Route[
     methods: route.methods === undefined ? undefined : new Set<string>(route.methods),
   }));
   return (method, path) => {
-    const given = path.slice(1).split('/').map(plainSegment);
+    const readings = readingsOf(path);
     const asked = method === 'HEAD' ? 'GET' : method;
     return routes
       .filter(
         ({ methods, segments }) =>
           (methods === undefined || methods.has(asked) || methods.has(method)) &&
-          segments.every((wanted, index) => matches(wanted, given[index])),
+          readings.some((given) => segments.every((wanted, index) => matches(wanted, given[index]))),
       )
       .map(({ route }) => route);
   };
 }
 
+/** Where an API takes encoded slashes, some of those that read it decode them: its rules are those of both (W60). */
+function readingsOf(path: string): string[][] {
+  const given = (text: string) => text.slice(1).split('/').map(plainSegment);
+  const decoded = path.replace(/%2f/gi, '/');
+  return decoded === path ? [given(path)] : [given(path), given(decoded)];
+}
+
 function matches(wanted: string, segment: string | undefined): boolean {
-  if (segment === undefined || segment === '') return false;
-  if (wanted === '*' || wanted === segment) return true;
-  // Frameworks take /refunds.geojson and /refunds.tar.gz for /refunds in another format, and OData /refunds(7) for one of
-  // them (W10).
-  return segment.startsWith(wanted) && /^\s*[.(]/.test(segment.slice(wanted.length));
-}
-
-/**
- * /%61dmin, /Admin, /admin;v=1 and /admin. are /admin to many; /admin%3Fx and /admin%23x are to whom a proxy sends what
- * it decoded, for the path ends there. The request guard saw to the rest.
- */
-function plainSegment(segment: string): string {
-  const [name = ''] = decode(segment).split(/[;?#]/, 1);
-  let end = name.length;
-  while (end > 0 && (name[end - 1] === '.' || name[end - 1] === ' ')) end--;
-  return name.slice(0, end).toLowerCase() || segment;
-}
-
-function decode(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
+  return wanted === '*' ? segment !== undefined && segment !== '' : isReadAs(wanted, segment);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { shownKey, shownPath } from '../crypto/shown.ts';
+import { shownKey } from '../crypto/shown.ts';
 import type { ForwardProxies, ForwardProxy } from '../outbound/forward-proxy.ts';
 import type { CrossProblem } from './document.ts';
 import type { ApiConfig } from './schema/api.ts';
@@ -14,11 +14,11 @@ export function checkApis(
 ): void {
   const taken: { name: string; path: string }[] = [];
   for (const [name, api] of Object.entries(apis)) {
-    const clash = taken.find((other) => isWithin(api.path, other.path) || isWithin(other.path, api.path));
+    const clash = taken.find((other) => api.path === other.path);
     if (clash !== undefined) {
       problems.push({
         path: [...path, name, 'path'],
-        message: `overlaps ${shownPath(clash.path, 'the path')} of ${shownKey(clash.name)}: give each API a path of its own`,
+        message: `is that of ${shownKey(clash.name)} too: give each API a path of its own`,
       });
     }
     if (isWithin(api.path, '/bff') || isWithin('/bff', api.path)) {

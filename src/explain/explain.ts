@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { buildRoutes, buildRules, evaluatePolicy, isPublic, takesGuests } from '../admission/policy.ts';
 import { buildBearerIdentity } from '../bearer/claims.ts';
-import { isWithin } from '../config/api-checks.ts';
 import type { Api, Config, Frontend, RequireConfig } from '../config/config.ts';
-import { isBelow, pathBelow, targetFault } from '../http/request-path.ts';
+import { apiMethods } from '../config/schema/values.ts';
 import { loginStrength } from '../oidc/authorization.ts';
 import {
   BearerRequired,
@@ -16,6 +15,8 @@ import {
   StepUpFailed,
   StepUpRequired,
 } from '../problems/errors.ts';
+import { buildFindPlace, type Place } from '../routing/places.ts';
+import { asRoutable, pathBelow } from '../routing/request-path.ts';
 import { buildIdentity } from '../session/session.ts';
 import { grantOf } from '../tokens/grant.ts';
 import {
@@ -84,8 +85,6 @@ export function readClaims(file: string): Claims {
   return claims as Claims;
 }
 
-const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
-
 /**
  * What would become of a call, and why: decided by the functions of the proxy itself, so that it can't say anything
  * else than what happens. Sessions, tokens and upstreams are taken to be there; nothing is asked of anybody.
@@ -93,20 +92,19 @@ const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 export function explainCall(config: Config, question: Question, nowMs = Date.now()): Explanation {
   const { target } = question;
   const method = question.method.toUpperCase();
-  if (!methods.includes(method))
-    throw new UnclearQuestionError(`${method} is no method of an API: use ${methods.join(', ')}`);
+  if (!apiMethods.some((known) => known === method))
+    throw new UnclearQuestionError(`${method} is no method of an API: use one of ${apiMethods.join(', ')}`);
   if (!target.startsWith('/'))
     throw new UnclearQuestionError(`${target} is no path: give it as browsers ask for it, such as /api/orders/7`);
-  const fault = targetFault(target);
   const head = { method, target };
-  if (fault !== undefined) return refused(head, { type: PathNotCanonical, why: fault });
-
-  const frontend = chooseFrontend(config, question);
-  if (frontend === undefined) return refused(head, { type: RouteUnknown, why: 'it is under no frontend’s publicUrl' });
+  const place = buildFindPlace(config.frontends)(chooseHost(config, question), asRoutable(target));
+  if (place === undefined) return refused(head, { type: RouteUnknown, why: 'it is under no frontend’s publicUrl' });
+  if (place.kind === 'ambiguous') return refused(head, { type: PathNotCanonical, why: place.fault });
+  const { frontend } = place;
   const lines: Lines = [['frontend', `${frontend.name}, ${frontend.origin}${frontend.basePath}`]];
-  const api = frontend.apis.find(({ path }) => isBelow(target, `${frontend.basePath}${path}`));
-  if (api === undefined) return outsideApis(frontend, head, lines);
-  return explainApiCall(config, frontend, api, { ...question, method }, lines, nowMs);
+  return place.kind === 'api'
+    ? explainApiCall(config, frontend, place.api, { ...question, method }, lines, nowMs)
+    : outsideApis(place, head, lines);
 }
 
 function explainApiCall(
@@ -213,24 +211,19 @@ function judge(
   };
 }
 
-function chooseFrontend({ frontends }: Config, { host, target }: Question): Frontend | undefined {
+function chooseHost({ frontends }: Config, { host }: Question): string {
   const hosts = [...new Set(frontends.map((frontend) => frontend.host))];
   if (host === undefined && hosts.length > 1)
     throw new UnclearQuestionError(`there are frontends on several hosts: add --host with one of ${hosts.join(', ')}`);
   const wanted = (host ?? hosts[0] ?? '').toLowerCase();
   if (!hosts.includes(wanted))
     throw new UnclearQuestionError(`no frontend is on the host ${wanted}: use one of ${hosts.join(', ')}`);
-  return frontends.find((frontend) => frontend.host === wanted && isBelow(target, frontend.basePath));
+  return wanted;
 }
 
-function outsideApis(frontend: Frontend, head: Head, lines: Lines): Explanation {
-  const path = pathBelow(frontend.basePath, head.target);
-  if (isWithin(path, '/bff'))
-    throw new UnclearQuestionError(`${path} is Cloakroom’s own: what it answers is in docs/endpoints.md`);
-  // The router decodes, the upstream would not.
-  const meant = frontend.apis.find((api) => isWithin(decodeURIComponent(path), api.path));
-  if (meant !== undefined)
-    return refused(head, { type: PathNotCanonical, why: `write ${meant.path} without escapes` }, lines);
+function outsideApis({ kind, frontend }: Place, head: Head, lines: Lines): Explanation {
+  if (kind !== 'files')
+    throw new UnclearQuestionError(`${head.target} is Cloakroom’s own: what it answers is in docs/endpoints.md`);
   if (frontend.files === undefined || !['GET', 'HEAD'].includes(head.method))
     return refused(head, { type: RouteUnknown, why: 'no API of the frontend has this path' }, lines);
   lines.push(['files', `${frontend.files}: a file of the page, or index.html; without a session, and never forwarded`]);

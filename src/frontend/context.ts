@@ -5,6 +5,7 @@ import type { Config, Frontend } from '../config/config.ts';
 import { buildKeyRing, hashId, type KeyRing } from '../crypto/keys.ts';
 import { type AuthorizationServer, createAuthorizationServer } from '../oidc/authorization-server.ts';
 import type { Metrics } from '../ops/metrics.ts';
+import type { FindPlace } from '../routing/places.ts';
 import type { SessionChannel } from '../session/events.ts';
 import { createSealedSessions, type SealedSessions } from '../session/sealed-sessions.ts';
 import type { Streams } from '../session/streams.ts';
@@ -29,6 +30,7 @@ export interface Shared {
   instance: string;
   /** Names all replicas together in `Via`: a loop may come back to another one (PX9). */
   pseudonym: string;
+  findPlace: FindPlace;
   /** True once the process is on its way out: connections are not kept alive any more. */
   isDraining: () => boolean;
 }

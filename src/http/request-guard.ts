@@ -12,9 +12,10 @@ import {
   UriTooLong,
   WebSocketRefused,
 } from '../problems/errors.ts';
+import type { FindPlace } from '../routing/places.ts';
+import { isBelow, targetFault } from '../routing/request-path.ts';
 import type { ReadClientAddress } from './client-address.ts';
 import { cookieNames } from './cookies.ts';
-import { isBelow, targetFault } from './request-path.ts';
 import { handshakeSocket } from './upgrade.ts';
 
 /** More header lines than any browser sends. */
@@ -44,6 +45,7 @@ export interface GuardedFrontend {
 
 export interface GuardOptions {
   frontends: GuardedFrontend[];
+  findPlace: FindPlace;
   limits: SizeLimits;
   isDraining: () => boolean;
   readClientAddress: ReadClientAddress;
@@ -59,7 +61,7 @@ export function mostHeadBytes({ url, cookies, headers }: SizeLimits): number {
 
 /** Refuses, before anything else looks at it, every request that two parties could read in two ways, or that is too big. */
 export function registerRequestGuard(server: FastifyInstance, options: GuardOptions): void {
-  const { frontends, limits, isDraining, readClientAddress } = options;
+  const { frontends, findPlace, limits, isDraining, readClientAddress } = options;
   server.decorateRequest('clientAddress', '');
   const hosts = new Set(frontends.map(({ host }) => host));
   server.addHook('onRequest', (request, reply, done) => {
@@ -76,7 +78,7 @@ export function registerRequestGuard(server: FastifyInstance, options: GuardOpti
     const { headers } = request.raw;
     // In this order: Fastify makes the route's options anew whenever they are asked for.
     const isExpected = handshakeSocket(request.raw) !== undefined && request.routeOptions.config?.websocket === true;
-    const fault = requestFault(request.raw, hosts, limits, isExpected);
+    const fault = requestFault(request.raw, { hosts, findPlace, limits }, isExpected);
     // Without a body it describes nothing (RFC 9110 §8.3), and Fastify would begin to read: Node announces no end of a
     // body that was never there (`optimizeEmptyRequests` in app.ts), so that it would wait for ever.
     if (headers['content-type'] !== undefined && !isWithBody(headers)) delete headers['content-type'];
@@ -92,8 +94,7 @@ export function isWithBody(headers: IncomingHttpHeaders): boolean {
 
 function requestFault(
   { rawHeaders, headers, url = '' }: IncomingMessage,
-  hosts: Set<string>,
-  limits: SizeLimits,
+  { hosts, findPlace, limits }: Pick<GuardOptions, 'findPlace' | 'limits'> & { hosts: Set<string> },
   isExpectedHandshake: boolean,
 ): ProblemType | 'cookies' | undefined {
   if (rawHeaders.length > 2 * mostHeaderLines) return HeadersTooMany;
@@ -117,7 +118,9 @@ function requestFault(
   // Expectations are a list, and all must be met (RFC 9110 §10.1.1). Node looks for one it knows among them.
   if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue') return ExpectationFailed;
   if (headers.upgrade?.toLowerCase() === 'websocket' && !isExpectedHandshake) return WebSocketRefused;
-  return targetFault(url) === undefined ? undefined : PathNotCanonical;
+  // What means one thing to everybody is left to the router: nearly all requests.
+  if (targetFault(url) === undefined) return undefined;
+  return findPlace(host, url)?.kind === 'ambiguous' ? PathNotCanonical : undefined;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { isBelow } from './request-path.ts';
+import { isBelow } from '../routing/request-path.ts';
 
 /** Before and after encoding: it travels in a cookie, which may have 4096 bytes (LG11). */
 const maximumLength = 2048;

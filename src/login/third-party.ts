@@ -2,9 +2,9 @@ import { parse } from 'node:querystring';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Config, Frontend } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { isBelow } from '../http/request-path.ts';
 import { isOwnStart, isPrefetch } from '../http/request-source.ts';
 import { acceptTarget, asRouted } from '../http/return-to.ts';
+import { isBelow } from '../routing/request-path.ts';
 import { sendReload } from './pages.ts';
 
 /** What a login is asked to be: the query, or the form of a POST. */

@@ -20,10 +20,10 @@ import {
 import { discardBody } from '../exchange/request-body.ts';
 import { type Arrived, buildHeadersFor, upstreamPath } from '../exchange/upstream-request.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { pathBelow } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { loggablePath } from '../ops/logging.ts';
 import { BodyTooLarge, problem, SessionRequired } from '../problems/errors.ts';
+import { pathBelow } from '../routing/request-path.ts';
 import type { Session } from '../session/session.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
 import type { Upstream } from '../upstream/upstreams.ts';

@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { buildAuthorize } from '../admission/authorize.ts';
-import type { Api, ForwardAuthConfig, Frontend } from '../config/config.ts';
+import type { ForwardAuthConfig, Frontend } from '../config/config.ts';
 import { buildRangeCheck } from '../config/schema/address-range.ts';
+import { apiMethods } from '../config/schema/values.ts';
 import { isServerKey } from '../crypto/keys.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { peerAddress } from '../http/client-address.ts';
-import { hostSpellings, isBelow, pathBelow, queryOf, targetFault } from '../http/request-path.ts';
 import {
   ForwardAuthDenied,
   ForwardAuthInvalid,
@@ -15,7 +15,8 @@ import {
   problem,
   RouteUnknown,
 } from '../problems/errors.ts';
-import { allMethods, loggable } from './plugin.ts';
+import { hostSpellings, isBelow, pathBelow, queryOf } from '../routing/request-path.ts';
+import { loggable, routedMethods } from './plugin.ts';
 
 const endpoint = '/bff/forward-auth';
 
@@ -40,11 +41,7 @@ export async function forwardAuthPlugin(
   const { frontend } = context;
   const ownPath = `${frontend.basePath}${endpoint}`;
   const isTrusted = buildRangeCheck(context.config.trustedProxies);
-  const gates = frontend.apis.map((api) => ({
-    api,
-    prefix: `${frontend.basePath}${api.path}`,
-    authorize: buildAuthorize(context, api),
-  }));
+  const gates = new Map(frontend.apis.map((api) => [api, buildAuthorize(context, api)]));
 
   // Envoy may send a body along; nobody reads it.
   scope.removeAllContentTypeParsers();
@@ -63,13 +60,16 @@ export async function forwardAuthPlugin(
   async function answer(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { headers, log } = request;
     const { method, target, isBehindOurs } = originalRequest(request.raw, ownPath, frontend);
-    const gate = gates.find(({ prefix }) => isBelow(target, prefix));
-    if (gate === undefined || !gate.api.methods.includes(method as Api['methods'][number]))
+    const place = context.findPlace(frontend.host, target);
+    if (place?.kind === 'ambiguous') throw problem(PathNotCanonical);
+    const api = place?.kind === 'api' ? place.api : undefined;
+    const authorize = api && gates.get(api);
+    if (place === undefined || authorize === undefined || !api?.methods.some((taken) => taken === method))
       throw problem(ForwardAuthDenied);
     const { rawHeaders } = request.raw;
-    const path = pathBelow(gate.prefix, target);
+    const path = pathBelow(place.prefix, target);
     const call = { method, path, query: queryOf(target), headers, rawHeaders, log, address: request.clientAddress };
-    const admission = await gate.authorize(call);
+    const admission = await authorize(call);
     if (admission.kind === 'refused') {
       const { statusCode, scheme, loginHelps, loginUrl = context.loginPath } = admission.problem;
       // nginx reads headers of this answer only: what the problem’s body tells the others.
@@ -78,7 +78,7 @@ export async function forwardAuthPlugin(
     }
     request.loggedCaller = loggable(admission.caller);
     const { token } = admission;
-    const { idTokenHeader } = gate.api;
+    const { idTokenHeader } = api;
     reply.header('cache-control', 'no-store');
     if (token !== undefined) reply.header('authorization', `Bearer ${token.accessToken.reveal()}`);
     if (token?.idToken !== undefined && idTokenHeader !== undefined)
@@ -93,7 +93,7 @@ export async function forwardAuthPlugin(
   const asked = { config, onRequest: refuseStrangers, handler: answer };
   scope.route({ ...asked, method: 'GET', url: endpoint });
   // Envoy: the original method, and the original path behind ours.
-  scope.route({ ...asked, method: allMethods, url: `${endpoint}/*` });
+  scope.route({ ...asked, method: routedMethods(frontend.apis), url: `${endpoint}/*` });
   // Other proxies alone forward to these: not the SPA's index.html either.
   for (const { path } of frontend.apis.filter(({ upstream }) => upstream.length === 0))
     for (const url of [path, `${path}/*`])
@@ -141,9 +141,8 @@ function originalRequest(
   const [[methods = [], targets = []] = []] = ways;
   const [method, target] = [methods[0], targets[0]];
   const isOneWay = ways.length === 1 && methods.length === 1 && targets.length === 1;
-  if (!isOneWay || target === undefined || !allMethods.some((known) => known === method))
+  if (!isOneWay || target === undefined || !apiMethods.some((known) => known === method))
     throw problem(ForwardAuthInvalid);
-  if (targetFault(target) !== undefined) throw problem(PathNotCanonical);
   const spellings = hostSpellings(frontend.host, [frontend.isSecure ? 443 : 80]);
   if (sent['x-forwarded-host']?.some((host) => !spellings.includes(host.toLowerCase()))) throw problem(HostUnknown);
   return { method: method as string, target, isBehindOurs };

@@ -4,9 +4,10 @@ import { type Admission, type Admitted, buildAuthorize, buildReview, type Caller
 import type { ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
-import { pathBelow, queryOf } from '../http/request-path.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../problems/errors.ts';
+import { type FindPlace, hasInside } from '../routing/places.ts';
+import { pathBelow, queryOf } from '../routing/request-path.ts';
 import { createUpstream } from '../upstream/upstreams.ts';
 import { createWebSockets } from '../websocket/web-sockets.ts';
 import { buildForwardHandler } from './api-call.ts';
@@ -18,7 +19,25 @@ declare module 'fastify' {
   }
 }
 
-export const allMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+/** Those that a scope answers itself; all others are refused where nothing else took the request. */
+const usualMethods: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** What the routes of an API are made for: its own methods, and the usual ones to refuse them. */
+export function routedMethods(apis: Api[]): HTTPMethods[] {
+  return [...new Set([...usualMethods, ...apis.flatMap(({ methods }) => methods)])];
+}
+
+/** Whose path it is decides, also about a method that no route has (W63, W66). */
+export function refuseMethod({ raw, method }: FastifyRequest, reply: FastifyReply, findPlace: FindPlace): void {
+  const place = findPlace(raw.headers.host ?? '', raw.url ?? '');
+  if (place?.kind === 'api' && place.api.upstream.length > 0) checkMethod(place.api, method, reply);
+}
+
+function checkMethod({ methods }: Api, method: string, reply: FastifyReply): void {
+  if (methods.some((taken) => taken === method)) return;
+  reply.header('allow', methods.join(', '));
+  throw problem(MethodNotAllowed);
+}
 
 /**
  * One API in its own scope: ticket → authorize → @fastify/http-proxy with our forwarder. The session is read, never
@@ -48,17 +67,23 @@ export async function proxyPlugin(
   scope.removeAllContentTypeParsers();
   scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
 
+  const isOwn = hasInside(frontend, api)
+    ? (target: string) => {
+        const place = context.findPlace(frontend.host, target);
+        return place?.kind === 'api' && place.api === api;
+      }
+    : (target: string) => target.startsWith(prefix);
   const decide = (request: FastifyRequest, reply: FastifyReply): Admission | Promise<Admission> => {
     request.routeConfig = config;
     // The router decodes, the upstream would not: /%61pi would be matched as one path and sent as another (S3, T59).
-    if (!request.raw.url?.startsWith(prefix)) throw problem(PathNotCanonical);
-    if (!api.methods.includes(request.method as (typeof api.methods)[number])) {
-      reply.header('allow', api.methods.join(', '));
-      throw problem(MethodNotAllowed);
+    const { rawHeaders, url = '' } = request.raw;
+    if (!isOwn(url)) {
+      refuseMethod(request, reply, context.findPlace);
+      throw problem(PathNotCanonical);
     }
+    checkMethod(api, request.method, reply);
     if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const { method, headers, log } = request;
-    const { rawHeaders, url } = request.raw;
     const call = {
       method,
       path: pathBelow(prefix, url),
@@ -98,7 +123,7 @@ export async function proxyPlugin(
     upstream: origin, // one of them, for the plugin; the handler knows all
     rewritePrefix: api.rewritePath,
     proxyPayloads: false, // the catch-all parser above passes every body as a stream
-    httpMethods: allMethods, // all of them are ours to refuse; otherwise OPTIONS would fall through to the files
+    httpMethods: routedMethods([api]), // otherwise OPTIONS would fall through to the files
     config,
     // Takes every request over. The plugin's own way to its `handler` takes paths apart that are checked and built
     // already, and costs as much as the session (docs/adr/0012-forwarding-in-the-prehandler.md).

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { balance, breaker, clientCertificate, health, upstream } from './upstream.ts';
-import { acrValue, duration, oneYear, resource, scope, size } from './values.ts';
+import { acrValue, apiMethods, duration, oneYear, resource, scope, size } from './values.ts';
 import { websocket } from './websocket.ts';
 
 const headerName = z
   .string()
   .regex(/^[a-z0-9-]+\*?$/, 'is not a lower-case header name (a final * stands for any ending)');
-const method = z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']);
+const method = z.enum(apiMethods);
 
 const claimRule = z.union([z.string(), z.number(), z.boolean()]);
 
@@ -75,7 +75,8 @@ export const api = z.strictObject({
     )
     .refine((path) => !/\/\.\.?(\/|$)/.test(path), 'must not have . or .. segments')
     .meta({
-      description: 'Path under `publicUrl` that belongs to this API, with everything below it.',
+      description:
+        'Path under `publicUrl` that belongs to this API, with everything below it, but what is below the longer path of another one.',
       examples: ['/api/orders'],
     }),
   upstream,
@@ -122,11 +123,14 @@ export const api = z.strictObject({
     .array(route)
     .prefault([])
     .meta({ description: 'Paths and methods below this API that need more. All that match must be satisfied.' }),
-  methods: z
-    .array(method)
-    .min(1)
-    .prefault(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
-    .meta({ description: 'Methods that are passed on; others get 405.' }),
+  methods: z.array(method).min(1).prefault(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']).meta({
+    description:
+      'Methods that are passed on, such as `QUERY`, or `PROPFIND` and the others of WebDAV; all others get 405. Where APIs lie below each other, the one with the longest path decides alone.',
+  }),
+  encodedSlashes: z.boolean().prefault(false).meta({
+    description:
+      'Pass paths with an encoded slash on as they came, for ids such as `group%2Fproject`; otherwise they get 400. `routes` then hold for both readings of such a path.',
+  }),
   csrf: z.enum(['header', 'origin']).prefault('header').meta({
     description:
       '`header`: an unsafe request needs to be same-origin and carry `x-csrf: 1`. `origin`: same-origin is enough, for HTML forms.',

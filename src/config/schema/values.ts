@@ -130,3 +130,14 @@ export const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, 'is not a s
 function parseUrl(text: string): URL | undefined {
   return URL.canParse(text) ? new URL(text) : undefined;
 }
+
+/**
+ * What Node's parser takes for a method, but those of the connection itself: `CONNECT` (RFC 9110 §9.3.6), and `TRACE`,
+ * which sends a token back (§9.3.8).
+ */
+export const apiMethods = [
+  ...(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const),
+  ...(['ACL', 'BIND', 'CHECKOUT', 'COPY', 'LINK', 'LOCK', 'M-SEARCH', 'MERGE', 'MKACTIVITY', 'MKCALENDAR'] as const),
+  ...(['MKCOL', 'MOVE', 'NOTIFY', 'PROPFIND', 'PROPPATCH', 'PURGE', 'REBIND', 'REPORT', 'SEARCH', 'SOURCE'] as const),
+  ...(['SUBSCRIBE', 'UNBIND', 'UNLINK', 'UNLOCK', 'UNSUBSCRIBE'] as const),
+] as const;

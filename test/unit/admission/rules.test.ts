@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { buildRules } from '../../../src/admission/policy.ts';
 import type { Api, RequireConfig } from '../../../src/config/config.ts';
-import { targetFault } from '../../../src/http/request-path.ts';
+import { targetFault } from '../../../src/routing/request-path.ts';
 
 type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 interface Group {

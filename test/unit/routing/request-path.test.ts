@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { splitAbsoluteForm, targetFault } from '../../../src/http/request-path.ts';
+import { splitAbsoluteForm, targetFault } from '../../../src/routing/request-path.ts';
 
 const decode = (path: string) =>
   path.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));

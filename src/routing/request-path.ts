@@ -29,6 +29,22 @@ export function targetFault(target: string): string | undefined {
   }
 }
 
+/**
+ * A target whose path no router can decode (`/caf%E9`, `/50%`) would be answered by Fastify itself, before any hook. Each
+ * percent sign becomes one that stands for itself even when it is decoded twice: routers take that, and no API does (W59).
+ */
+export function asRoutable(target: string): string {
+  if (!target.includes('%')) return target;
+  const queryAt = target.indexOf('?');
+  const path = queryAt === -1 ? target : target.slice(0, queryAt);
+  try {
+    decodeURI(path);
+    return target;
+  } catch {
+    return path.replaceAll('%', '%2525') + (queryAt === -1 ? '' : target.slice(queryAt));
+  }
+}
+
 /** `[host, path]` of an absolute-form target (RFC 9112 §3.2.2): its authority, without its scheme's own port, replaces the Host header. */
 export function splitAbsoluteForm(target: string): [string, string] | undefined {
   const match = /^(?:http:\/\/([^/?#@\\]+?)(?::80)?|https:\/\/([^/?#@\\]+?)(?::443)?)(\/.*)?$/is.exec(target);

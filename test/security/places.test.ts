@@ -297,6 +297,12 @@ describe('W59 pages at any path that is no API’s', () => {
     },
   );
 
+  it('W59 has an error of ours for a name that is too long to be one', async () => {
+    const result = await send(`/bff/sessions/${'x'.repeat(4000)}`, 'DELETE');
+    expect([result.status, codeOf(result)]).toEqual([404, 'BFF_ROUTE_UNKNOWN']);
+    expect(headerValues(result.headers, 'x-request-id')).toHaveLength(1);
+  });
+
   it('W59 answers HEAD as GET', async () => {
     const { status, body } = await send('/orders/1', 'HEAD', ['Accept: text/html']);
     expect([status, body]).toEqual([200, '']);

@@ -3,7 +3,7 @@ import type { ForwardProxies, ForwardProxy } from '../outbound/forward-proxy.ts'
 import type { CrossProblem } from './document.ts';
 import type { ApiConfig } from './schema/api.ts';
 import { type AuthorizationServerConfig, logoutParameters } from './schema/authorization-server.ts';
-import { isReserved, isSteering } from './schema/reserved-headers.ts';
+import { isOriginWide, isReserved, isSteering, requestHeaders } from './schema/headers.ts';
 
 /** The checks of a frontend's APIs that concern several keys. */
 export function checkApis(
@@ -62,6 +62,11 @@ function checkHeaders(
       path: [...path, 'returnHeaders'],
       message: `${shownKey(header)} tells caches or a proxy in front what to do with an answer, and could give it to another caller: remove it, and set cache: true if browsers may keep answers`,
     });
+  for (const header of returnHeaders.filter((name) => isOriginWide(name) && !isReserved(name) && !isSteering(name)))
+    problems.push({
+      path: [...path, 'returnHeaders'],
+      message: `${shownKey(header)} is about the whole origin, the SPA and all other APIs: remove it, and let the TLS terminator in front set it if you want it`,
+    });
 }
 
 /** What the token modes need of each other. */
@@ -85,10 +90,11 @@ function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[
   const isOpen = forwardHeaders.some(
     (name) => name === idTokenHeader || (name.endsWith('*') && idTokenHeader.startsWith(name.slice(0, -1))),
   );
-  if (isReserved(idTokenHeader) || idTokenHeader.endsWith('*') || isOpen)
+  if (isReserved(idTokenHeader) || requestHeaders.has(idTokenHeader) || idTokenHeader.endsWith('*') || isOpen)
     problems.push({
       path: [...path, 'idTokenHeader'],
-      message: 'must be a header of its own, such as x-id-token: no reserved name, no *, and not in forwardHeaders',
+      message:
+        'must be a header of its own, such as x-id-token: no reserved or standard name, no *, and not in forwardHeaders',
     });
 }
 

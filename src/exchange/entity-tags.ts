@@ -25,7 +25,7 @@ export function unmarkTags(headers: string[], owner: string, method: string): st
   for (let index = 0; index < headers.length; index += 2) {
     const [name, value] = [headers[index] as string, headers[index + 1] as string];
     if (!/^if-(none-match|match|range)$/.test(name)) {
-      kept.push(name, value);
+      kept.push(name, name === 'if' ? value.replaceAll(`"${owner}.`, '"') : value); // WebDAV's (RFC 4918 §10.4)
       continue;
     }
     // An If-Range may also be a date, which has no owner: caches ask with it only for what is theirs to use.

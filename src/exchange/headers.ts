@@ -1,92 +1,26 @@
 // What crosses the proxy, as allow-lists in both directions (PX3–PX8, PX15, PX20). Both functions are pure. A header
 // that no list names does not cross; an API can add names in its configuration, but none that identifies somebody,
-// frames a message, steers a cache or belongs to Cloakroom (config/schema/reserved-headers.ts).
+// frames a message, steers a cache or belongs to Cloakroom (the lists: config/schema/headers.ts).
 
-import { isSteering } from '../config/schema/reserved-headers.ts';
+import {
+  isOriginWide,
+  isReserved,
+  isSteering,
+  requestHeaders,
+  responseHeaders,
+  responseTrailers,
+} from '../config/schema/headers.ts';
 import { buildCachingHeaders } from './caching.ts';
 import { markTag } from './entity-tags.ts';
+import type { RewriteLinks } from './links.ts';
 
-/** Request headers that are passed on. */
-const requestHeaders = new Set([
-  'accept',
-  'accept-charset',
-  'accept-encoding',
-  'accept-language',
-  'cache-control',
-  'content-digest',
-  'content-disposition',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-type',
-  'date',
-  'digest',
-  'idempotency-key',
-  'if-match',
-  'if-modified-since',
-  'if-none-match',
-  'if-range',
-  'if-unmodified-since',
-  'last-event-id',
-  'pragma',
-  'prefer',
-  'priority',
-  'range',
-  'repr-digest',
-  'save-data',
-  'slug',
-  'soapaction',
-  'user-agent',
-  'x-requested-with',
-  // W3C Trace Context and Baggage
-  'traceparent',
-  'tracestate',
-  'baggage',
-]);
+/** What becomes of a header of an answer that is passed back: one look-up for each, on the hot path. */
+type Treatment = 'as-it-is' | 'link' | 'entity-tag' | 'challenge';
 
-/** Response headers that are passed back. */
-const responseHeaders = new Set([
-  'accept-patch',
-  'accept-post',
-  'accept-ranges',
-  'allow',
-  'content-digest',
-  'content-disposition',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-location',
-  'content-range',
-  'content-security-policy',
-  'content-type',
-  'date',
-  'deprecation',
-  'digest',
-  'etag',
-  'last-modified',
-  'link',
-  'location',
-  'preference-applied',
-  'ratelimit',
-  'ratelimit-limit',
-  'ratelimit-policy',
-  'ratelimit-remaining',
-  'ratelimit-reset',
-  'repr-digest',
-  'retry-after',
-  'server-timing',
-  'sunset',
-  'traceresponse',
-  'vary',
-  'warning',
-  'www-authenticate',
-  'x-ratelimit-limit',
-  'x-ratelimit-remaining',
-  'x-ratelimit-reset',
-]);
-
-/** Trailers that are passed back; a trailer must not do what only a header may (RFC 9110 §6.5.1). */
-const responseTrailers = new Set(['content-digest', 'digest', 'repr-digest', 'etag', 'server-timing']);
+const treatments = new Map<string, Treatment>([...responseHeaders].map((name) => [name, 'as-it-is']));
+for (const name of ['location', 'content-location', 'link']) treatments.set(name, 'link');
+treatments.set('etag', 'entity-tag');
+treatments.set('www-authenticate', 'challenge');
 
 /** Extra names of an API; a final `*` stands for any ending. */
 export interface ExtraHeaders {
@@ -101,13 +35,13 @@ export function buildExtraHeaders(configured: string[]): ExtraHeaders {
   };
 }
 
-/** A wildcard can't reach these, however it is written. */
-const neverByWildcard =
-  /^(authorization|cookie|host$|connection|content-length|expect|te$|trailer|transfer-|upgrade|via$|forwarded|dpop|x-forwarded|x-original|x-real|x-http-method|x-request-id|x-csrf|proxy-|access-control-|sec-|set-cookie|x-powered-by)/;
+/** A wildcard can't reach these, nor what is reserved. */
+const neverByWildcard = new Set(['x-csrf', 'x-powered-by']);
 
 function isExtra(name: string, { names, prefixes }: ExtraHeaders): boolean {
   if (names.size === 0 && prefixes.length === 0) return false;
-  return names.has(name) || (prefixes.some((prefix) => name.startsWith(prefix)) && !neverByWildcard.test(name));
+  if (names.has(name)) return true;
+  return prefixes.some((prefix) => name.startsWith(prefix)) && !neverByWildcard.has(name) && !isReserved(name);
 }
 
 export interface UpstreamHeaderOptions {
@@ -166,12 +100,13 @@ export interface BrowserHeaderOptions {
   cache: boolean;
   /** The request headers that say who calls, as `Vary` names them. */
   callerHeaders: readonly string[];
-  /** Turns a Location that points at the upstream into one that browsers can follow. */
-  rewriteLocation: (location: string) => string;
+  rewriteLinks: RewriteLinks;
 }
 
 export interface Answered {
   status: number;
+  /** Path and query that were asked for, as the API saw them. */
+  path: string;
   /**
    * Where answers are cached: a mark of whom this one is for, whose session or token brought it, or that it is for guests.
    * `undefined` when anybody gets the same.
@@ -194,13 +129,16 @@ export function buildBrowserHeaders(
     connection === undefined || connection === 'keep-alive' ? undefined : namedBy(String(connection));
   const headers: string[] = [];
   for (const name in answer) {
-    if (!responseHeaders.has(name) && !isExtraAnswer(name, extra)) continue;
+    const treatment = treatments.get(name) ?? treatmentOfExtra(name, extra);
+    if (treatment === undefined) continue;
     if (cache && name === 'vary') continue; // with ours, below
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'content-length' && status === 204) continue; // RFC 9110 §8.6
     const values = answer[name] ?? '';
-    if (typeof values === 'string') addHeader(headers, name, values, options, owner);
-    else for (const value of values) addHeader(headers, name, value, options, owner);
+    if (typeof values !== 'string')
+      for (const value of values) addHeader(headers, name, value, treatment, options, answered);
+    else if (treatment === 'as-it-is') headers.push(name, values);
+    else addHeader(headers, name, values, treatment, options, answered);
   }
   if (!cache) headers.push('cache-control', 'no-store');
   else {
@@ -214,9 +152,14 @@ export function buildBrowserHeaders(
   return headers;
 }
 
-/** `cache: true` decides about caching, and no list of names. */
+/** `cache: true` decides about caching, and no list of names; and no API speaks for the origin. */
 function isExtraAnswer(name: string, extra: ExtraHeaders): boolean {
-  return isExtra(name, extra) && !isSteering(name);
+  return isExtra(name, extra) && !isSteering(name) && !isOriginWide(name);
+}
+
+function treatmentOfExtra(name: string, extra: ExtraHeaders): Treatment | undefined {
+  if (!isExtraAnswer(name, extra)) return undefined;
+  return name === 'refresh' ? 'link' : 'as-it-is';
 }
 
 function isUnbuffered(value: string | string[] | undefined): boolean {
@@ -227,12 +170,14 @@ function addHeader(
   headers: string[],
   name: string,
   value: string,
-  { rewriteLocation }: BrowserHeaderOptions,
-  owner: string | undefined,
+  treatment: Treatment,
+  { rewriteLinks }: BrowserHeaderOptions,
+  answered: Answered,
 ): void {
-  if (name === 'www-authenticate' && !isTokenChallenge(value)) return;
-  if (name === 'location') headers.push(name, rewriteLocation(value));
-  else if (name === 'etag' && owner !== undefined) headers.push(name, markTag(value, owner));
+  const { owner } = answered;
+  if (treatment === 'challenge' && !isTokenChallenge(value)) return;
+  if (treatment === 'link') headers.push(name, rewriteLinks(name, value, answered));
+  else if (treatment === 'entity-tag' && owner !== undefined) headers.push(name, markTag(value, owner));
   else headers.push(name, value);
 }
 

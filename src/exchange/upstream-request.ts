@@ -1,6 +1,7 @@
 import type { Api, Frontend } from '../config/config.ts';
 import type { AttachedToken } from '../tokens/token-set.ts';
 import { buildExtraHeaders, buildUpstreamHeaders } from './headers.ts';
+import { forwardedPrefix } from './links.ts';
 
 /** A request as it arrived, as far as its headers for the upstream depend on it. */
 export interface Arrived {
@@ -19,6 +20,7 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
   const scheme = frontend.isSecure ? 'https' : 'http';
   const idTokenHeader = api.idTokenHeader ?? 'id-token';
   const ownVia = `1.1 ${pseudonym}`;
+  const prefix = forwardedPrefix(`${frontend.basePath}${api.path}`, api.rewritePath);
   return (
     { rawHeaders, via, clientAddress, id, hasBody }: Arrived,
     token: Pick<AttachedToken, 'accessToken' | 'idToken'> | undefined,
@@ -35,6 +37,7 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
       'via',
       via === undefined ? ownVia : `${via}, ${ownVia}`,
     ];
+    if (prefix !== undefined) replaced.push('x-forwarded-prefix', prefix);
     if (token !== undefined) replaced.push('authorization', `Bearer ${token.accessToken.reveal()}`);
     if (token?.idToken !== undefined) replaced.push(idTokenHeader, token.idToken.reveal());
     return buildUpstreamHeaders(rawHeaders, { extra, hasBody, replaced });

@@ -17,6 +17,7 @@ import {
   buildBrowserTrailers,
   buildExtraHeaders,
 } from '../exchange/headers.ts';
+import { buildLinkRewriter } from '../exchange/links.ts';
 import { discardBody } from '../exchange/request-body.ts';
 import { type Arrived, buildHeadersFor, upstreamPath } from '../exchange/upstream-request.ts';
 import type { FrontendContext } from '../frontend/context.ts';
@@ -50,6 +51,7 @@ export function buildForwardHandler(
   reviewOf: ReviewOf,
   webSockets: WebSockets | undefined,
 ): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  const { origin } = context.frontend;
   const route: Route = {
     context,
     api,
@@ -61,7 +63,7 @@ export function buildForwardHandler(
       extra: buildExtraHeaders(api.returnHeaders),
       cache: api.cache,
       callerHeaders: callerHeadersOf(api),
-      rewriteLocation: buildLocationRewriter(upstream, api.rewritePath, prefix),
+      rewriteLinks: buildLinkRewriter({ targets: upstream.targets, origin, prefix, rewritePath: api.rewritePath }),
     },
   };
 
@@ -150,7 +152,12 @@ class ApiCall implements ForwardOptions {
     const { context, answerOptions, reviewOf } = this.#route;
     const { caller } = this.#admitted;
     const isStream = isEventStream(answer);
-    const headers = buildBrowserHeaders(answer, answerOptions, { status, owner: this.#owner, isStream });
+    const headers = buildBrowserHeaders(answer, answerOptions, {
+      status,
+      path: this.path,
+      owner: this.#owner,
+      isStream,
+    });
     headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
     headers.push('cross-origin-resource-policy', 'same-origin');
     if (context.isDraining()) headers.push('connection', 'close');
@@ -253,21 +260,4 @@ function bindToCaller(
   if (caller.kind !== 'session') return;
   const session = followed(caller.session);
   response.once('close', followSession(context, session, { name: `api/${session.handle}`, review, onEnd }));
-}
-
-/** A redirect to an address of the upstream would lead browsers nowhere, or past us (PX16). */
-function buildLocationRewriter({ targets }: Upstream, rewritePath: string, prefix: string) {
-  const origins = new Set(targets.map(({ origin }) => origin));
-  const base = targets[0].origin;
-  const inside = rewritePath === '/' ? '' : rewritePath;
-  return (location: string): string => {
-    const isAbsolute = /^(\/|[a-z][a-z0-9+.-]*:)/i.test(location);
-    if (!isAbsolute || !URL.canParse(location, base)) return location;
-    const { origin, pathname, search, hash } = new URL(location, base);
-    if (!origins.has(origin)) return location;
-    const isInside = pathname === inside || pathname.startsWith(`${inside}/`);
-    // One slash in front: a path that begins with two would be another host.
-    const path = isInside ? `${prefix}${pathname.slice(inside.length)}` : pathname.replace(/^\/+/, '/');
-    return `${path}${search}${hash}`;
-  };
 }

@@ -8,7 +8,12 @@ let world: ProxyWorld;
 
 beforeAll(async () => {
   world = await startProxyWorld((data) => {
+    const { upstream } = data.apis.orders;
     data.apis.orders.forwardHeaders = ['x-shop-*', 'x-tenant'];
+    data.apis.whole = { path: '/api/whole', upstream, rewritePath: '/api/whole' };
+    data.apis.tail = { path: '/api/tail/v1', upstream, rewritePath: '/tail/v1' };
+    data.apis.other = { path: '/api/other', upstream, rewritePath: '/v1' };
+    data.apis.live = { path: '/api/live', upstream, websocket: {} };
   });
 });
 beforeEach(() => world.fresh());
@@ -62,7 +67,7 @@ describe('identity', () => {
     'X_Forwarded_User', 'X-Forwarded-User', 'x.user', 'AUTHORIZATION_', 'X-User-Id', 'X-Remote-User', 'Remote-User',
     'X-Auth-Request-Email', 'X-Amzn-Oidc-Data', 'X-Authenticated-Userid', 'X-Client-Cert', 'SSL-Client-Cert',
     'X-HTTP-Method-Override', 'X-HTTP-Method', 'X-Method-Override', 'X-Original-URL', 'X-Rewrite-URL',
-    'X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-Uri', 'X-Forwarded-Ssl', 'X-Forwarded-Scheme',
+    'X-Forwarded-Port', 'X-Forwarded-Prefixes', 'X-Forwarded-Uri', 'X-Forwarded-Ssl', 'X-Forwarded-Scheme',
     'X_Forwarded_For', 'Forwarded', 'X-Real-IP', 'True-Client-IP', 'CF-Connecting-IP', 'X-Cluster-Client-IP', 'Client-IP',
     'Fastly-Client-IP', 'X-Client-IP', 'X-Host', 'X-Forwarded-Server', 'Sec-Fetch-Site', 'X-CSRF', 'Origin', 'Referer',
     'Access-Control-Request-Method',
@@ -105,6 +110,32 @@ describe('where a request comes from', () => {
     expect(request.all('x-forwarded-proto')).toEqual(['http']);
     expect(request.all('x-forwarded-host')).toEqual([`localhost:${world.port}`]);
     expect(world.log.text()).not.toMatch(/6\.6\.6\.6|evil\.example/);
+  });
+
+  // What stands in front of the path that the API gets, or nothing where no prefix would be true.
+  const prefixes: [target: string, arrives: string, prefix: string | undefined][] = [
+    ['/api/orders/1', '/1', '/api/orders'],
+    ['/api/orders', '/', '/api/orders'],
+    ['/api/whole/1', '/api/whole/1', undefined],
+    ['/api/tail/v1/1', '/tail/v1/1', '/api'],
+    ['/api/other/1', '/v1/1', undefined],
+  ];
+  for (const [target, path, prefix] of prefixes) {
+    it(`W52 says to ${path} that ${prefix ?? 'nothing'} was stripped, whatever the browser says`, async () => {
+      const request = await arrives(target, ['X-Forwarded-Prefix: /evil', 'x-forwarded-prefix: /evil']);
+      expect(request.target).toBe(path);
+      expect(request.all('x-forwarded-prefix')).toEqual(prefix === undefined ? [] : [prefix]);
+    });
+  }
+
+  it('W52 says it to WebSocket handshakes', async () => {
+    const handshake = [
+      'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'X-Forwarded-Prefix: /evil',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', `Origin: ${world.origin}`,
+    ]; // biome-ignore format: a list of lines reads better in rows
+    await rawRequest(world.port, world.head('/api/live/1', handshake)); // the upstream answers 200, which is no 101
+    expect(world.upstream.requests[0]?.header('upgrade')).toBe('websocket');
+    expect(world.upstream.requests[0]?.all('x-forwarded-prefix')).toEqual(['/api/live']);
   });
 
   it('T68 names this hop in Via and keeps the hops before it', async () => {
@@ -216,6 +247,16 @@ describe('values', () => {
     ]);
     expect(names(request)).toEqual(expect.arrayContaining(['x-shop-id', 'range', 'if-match']));
     expect(names(request)).not.toContain('x-shopping');
+  });
+
+  it('W50 passes a part of an upload on as one', async () => {
+    const lines = ['Content-Range: bytes 0-1/4', 'Content-Length: 2', 'Content-Location: /a', 'If-Match: "a"'];
+    const head = world.head('/api/orders/file', lines, 'PUT');
+    expect((await rawRequest(world.port, [head, 'hi'])).status).toBe(200);
+    const [request] = world.upstream.requests;
+    expect(request?.header('content-range')).toBe('bytes 0-1/4');
+    expect(request?.header('content-location')).toBe('/a');
+    expect(request?.body.toString()).toBe('hi');
   });
 
   it('invents no Content-Length and no Content-Type for a GET', async () => {

@@ -12,7 +12,6 @@ beforeAll(async () => {
   world = await startProxyWorld((data) => {
     const { upstream } = data.apis.orders;
     data.apis.orders.returnHeaders = ['x-total-*'];
-    data.apis.versioned = { path: '/api/versioned', upstream, rewritePath: '/v1' };
     data.apis.cached = { path: '/api/cached', upstream, cache: true };
   });
 });
@@ -209,28 +208,4 @@ describe('caching and sniffing', () => {
     expect(answer.all('x-content-type-options')).toEqual(['nosniff']);
     expect(answer.all('cross-origin-resource-policy')).toEqual(['same-origin']);
   });
-});
-
-describe('Location', () => {
-  const own = () => world.upstream.url;
-  const cases: [name: string, target: string, location: () => string, expected: () => string][] = [
-    ["the upstream's origin", '/api/orders/1', () => `${own()}/2?x=1#y`, () => '/api/orders/2?x=1#y'],
-    ["the upstream's path", '/api/orders/1', () => '/2', () => '/api/orders/2'],
-    ['a path inside rewritePath', '/api/versioned/1', () => '/v1/2', () => '/api/versioned/2'],
-    ['rewritePath itself', '/api/versioned/1', () => '/v1', () => '/api/versioned'],
-    ['a path outside rewritePath', '/api/versioned/1', () => '/v10/2', () => '/v10/2'],
-    ['a relative path', '/api/orders/1', () => '2', () => '2'],
-    ['another site', '/api/orders/1', () => 'https://other.example/x', () => 'https://other.example/x'],
-    ['userinfo of the upstream', '/api/orders/1', () => own().replace('//', '//u:p@'), () => '/api/orders/'],
-    ['two slashes at the upstream', '/api/versioned/1', () => `${own()}//evil.example`, () => '/evil.example'],
-    ['a backslash at the upstream', '/api/versioned/1', () => `${own()}/\\evil.example`, () => '/evil.example'],
-  ];
-  for (const [name, target, location, expected] of cases) {
-    it(`leads browsers right for ${name}`, async () => {
-      const answer = await answered([['Location', location()]], target, 302);
-      expect(answer.status).toBe(302);
-      expect(answer.all('location')).toEqual([expected()]);
-      expect(world.upstream.requests).toHaveLength(1); // not followed
-    });
-  }
 });

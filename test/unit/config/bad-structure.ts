@@ -41,7 +41,7 @@ export const badStructure: Record<string, Case[]> = {
       /no effect with token: client.*remove one/,
     ],
     ...each(
-      ['authorization', 'x-forwarded-user', 'x-id-*', 'x-shop-id'],
+      ['authorization', 'x-forwarded-user', 'x-id-*', 'x-shop-id', 'slug'],
       (d, idTokenHeader) => Object.assign(d.apis.orders, { idTokenHeader, forwardHeaders: ['x-shop-*'] }),
       'apis.orders.idTokenHeader',
       /a header of its own, such as x-id-token/,
@@ -94,7 +94,7 @@ export const badStructure: Record<string, Case[]> = {
   'forwarded headers': [
     ...each(
       words(
-        'authorization cookie host te x-forwarded-for x-forwarded-user forwarded x-request-id transfer-encoding proxy-authorization x-http-method-override via expect',
+        'authorization cookie host te x-forwarded-for x-forwarded-user forwarded x-request-id transfer-encoding proxy-authorization x-http-method-override via expect cookie2 client-cert client-cert-chain concealed-auth-export max-forwards sec-fetch-mode sec-c*',
       ),
       (d, name) => Object.assign(d.apis.orders, { forwardHeaders: [name] }),
       'apis.orders.forwardHeaders',
@@ -113,7 +113,9 @@ export const badStructure: Record<string, Case[]> = {
       /lower-case header name/,
     ),
     ...each(
-      words('set-cookie s* access-control-allow-origin access-* connection'),
+      words(
+        'set-cookie s* access-control-allow-origin access-* connection set-cookie2 x-content-type-options strict-transport-security alt-svc accept-ch nel report-to service-worker-allowed public-key-pins secure-session-registration str* public-* accept-*',
+      ),
       (d, name) => Object.assign(d.apis.orders, { returnHeaders: [name] }),
       'apis.orders.returnHeaders',
       /remove it/,
@@ -122,7 +124,7 @@ export const badStructure: Record<string, Case[]> = {
   'W3 headers that steer caches': [
     ...each(
       words(
-        'cache-control expires age pragma clear-site-data cdn-cache-control cloudflare-cdn-cache-control x-edge-cache-control surrogate-control surrogate-key edge-control x-accel-expires x-accel-redirect x-accel-buffering x-sendfile x-litespeed-cache-control netlify-vary cdn-* cdn-c* cloudflare-* surrogate* x-accel-* x-a* x-sendfile* edge* cl* ag*',
+        'cache-control expires age pragma clear-site-data cdn-cache-control cloudflare-cdn-cache-control x-edge-cache-control surrogate-control surrogate-key edge-control x-accel-expires x-accel-redirect x-accel-buffering x-sendfile x-litespeed-cache-control netlify-vary cache-groups cache-group-invalidation no-vary-search use-as-dictionary cdn-* cdn-c* cloudflare-* surrogate* x-accel-* x-a* x-sendfile* edge* clear-* ag*',
       ),
       (d, name) => Object.assign(d.apis.orders, { returnHeaders: [name], cache: true }),
       'apis.orders.returnHeaders',

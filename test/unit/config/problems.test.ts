@@ -23,7 +23,14 @@ describe('problems', () => {
         problemsOf((data) => Object.assign(data, { publicUrl: `http://${host}:8080` })),
         host,
       ).toEqual([]);
-    const forwardHeaders = ['x-shop-*', 'x-ratelimit-*', 'if-schedule-tag-match', 'x-shop'];
+    const forwardHeaders = [
+      'x-shop-*',
+      'x-ratelimit-*',
+      'if-schedule-tag-match',
+      'x-shop',
+      'sec-ch-ua-*',
+      'destination',
+    ];
     expect(problemsOf((data) => Object.assign(data.apis.orders, { forwardHeaders }))).toEqual([]);
   });
 

@@ -99,9 +99,9 @@ describe('buildBrowserHeaders', () => {
     extra: none,
     cache: false,
     callerHeaders: ['Cookie'],
-    rewriteLocation: (text: string) => text,
+    rewriteLinks: (_name: string, value: string) => value,
   };
-  const answered = { status: 200, owner: undefined, isStream: false };
+  const answered = { status: 200, path: '/', owner: undefined, isStream: false };
 
   it('T71 T72 passes back no cookie, no CORS and nothing of the hop', () => {
     fc.assert(
@@ -152,6 +152,7 @@ describe('buildBrowserHeaders', () => {
     const names = [
       'cdn-cache-control', 'surrogate-control', 'surrogate-key', 'cloudflare-cdn-cache-control', 'x-total-cache-control', 'x-accel-expires',
       'x-accel-redirect', 'x-sendfile', 'edge-control', 'pragma', 'clear-site-data', 'netlify-vary', 'x-litespeed-cache-control',
+      'cache-groups', 'cache-group-invalidation', 'no-vary-search', 'use-as-dictionary',
     ]; // biome-ignore format: rows
     const raw = [...names.flatMap((name) => [name.toUpperCase(), 'evil']), 'X-Total-Count', '7'];
     for (const listed of [names, names.map((name) => `${name.slice(0, 2)}*`), ['x-total-*']]) {
@@ -161,6 +162,23 @@ describe('buildBrowserHeaders', () => {
       ]); // biome-ignore format: pairs
       expect(buildBrowserTrailers(read(raw), extra)).toEqual([['x-total-count', '7']]);
     }
+  });
+
+  it('W50 passes nothing that is about the whole origin, nor what is ours, whatever a wildcard would open', () => {
+    const extra = buildExtraHeaders(['a*', 'n*', 'p*', 's*', 'x-*']);
+    const raw = [
+      'Strict-Transport-Security', 'Alt-Svc', 'Accept-CH', 'NEL', 'Service-Worker-Allowed', 'Public-Key-Pins-Report-Only',
+      'Secure-Session-Registration', 'Set-Cookie2', 'X-Content-Type-Options', 'X-Powered-By', 'Access-Control', 'Sec-GPC', 'X-Total', 'P3P',
+    ].flatMap((name) => [name, 'evil']); // biome-ignore format: rows
+    expect(buildBrowserHeaders(read(raw), { ...options, extra }, answered).filter((_, index) => index % 2 === 0)).toEqual([
+      'x-total', 'p3p', 'cache-control',
+    ]); // biome-ignore format: names
+  });
+
+  it('W61 a wildcard opens the trailers that Connect puts into the head', () => {
+    const extra = buildExtraHeaders(['trailer-*']);
+    const raw = ['Trailer-Total', '7', 'Trailer', 'x'];
+    expect(pairs(buildBrowserHeaders(read(raw), { ...options, extra }, answered))[0]).toEqual(['trailer-total', '7']);
   });
 
   it('W3 what Connection names is not there, and what we say is', () => {

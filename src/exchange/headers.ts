@@ -14,13 +14,15 @@ import { buildCachingHeaders } from './caching.ts';
 import { markTag } from './entity-tags.ts';
 import type { RewriteLinks } from './links.ts';
 
-/** What becomes of a header of an answer that is passed back: one look-up for each, on the hot path. */
-type Treatment = 'as-it-is' | 'link' | 'entity-tag' | 'challenge';
-
-const treatments = new Map<string, Treatment>([...responseHeaders].map((name) => [name, 'as-it-is']));
-for (const name of ['location', 'content-location', 'link']) treatments.set(name, 'link');
-treatments.set('etag', 'entity-tag');
-treatments.set('www-authenticate', 'challenge');
+/** As nearly all clients write them, so that the usual name costs one look-up and no text of its own. */
+const usualSpellings = new Map<string, string>();
+for (const name of requestHeaders) {
+  usualSpellings.set(name, name);
+  usualSpellings.set(
+    name.replace(/\b[a-z]/g, (letter) => letter.toUpperCase()),
+    name,
+  );
+}
 
 /** Extra names of an API; a final `*` stands for any ending. */
 export interface ExtraHeaders {
@@ -56,9 +58,12 @@ export function buildUpstreamHeaders(raw: string[], { extra, hasBody, replaced }
   const connectionNamed = connectionOptions(raw);
   const headers: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
-    const name = (raw[index] as string).toLowerCase();
-    // Compared exactly: X_Forwarded_User or x.user is on no list (T67).
-    if (!requestHeaders.has(name) && !isExtra(name, extra)) continue;
+    let name = usualSpellings.get(raw[index] as string);
+    if (name === undefined) {
+      name = (raw[index] as string).toLowerCase();
+      // Compared exactly: X_Forwarded_User or x.user is on no list (T67).
+      if (!requestHeaders.has(name) && !isExtra(name, extra)) continue;
+    }
     if (connectionNamed?.has(name) === true) continue;
     if (!hasBody && (name === 'content-length' || name === 'content-type')) continue;
     headers.push(name, raw[index + 1] as string);
@@ -129,16 +134,13 @@ export function buildBrowserHeaders(
     connection === undefined || connection === 'keep-alive' ? undefined : namedBy(String(connection));
   const headers: string[] = [];
   for (const name in answer) {
-    const treatment = treatments.get(name) ?? treatmentOfExtra(name, extra);
-    if (treatment === undefined) continue;
+    if (!responseHeaders.has(name) && !isExtraAnswer(name, extra)) continue;
     if (cache && name === 'vary') continue; // with ours, below
     if (connectionNamed?.has(name) === true) continue;
     if (name === 'content-length' && status === 204) continue; // RFC 9110 §8.6
     const values = answer[name] ?? '';
-    if (typeof values !== 'string')
-      for (const value of values) addHeader(headers, name, value, treatment, options, answered);
-    else if (treatment === 'as-it-is') headers.push(name, values);
-    else addHeader(headers, name, values, treatment, options, answered);
+    if (typeof values === 'string') addHeader(headers, name, values, options, answered);
+    else for (const value of values) addHeader(headers, name, value, options, answered);
   }
   if (!cache) headers.push('cache-control', 'no-store');
   else {
@@ -157,11 +159,6 @@ function isExtraAnswer(name: string, extra: ExtraHeaders): boolean {
   return isExtra(name, extra) && !isSteering(name) && !isOriginWide(name);
 }
 
-function treatmentOfExtra(name: string, extra: ExtraHeaders): Treatment | undefined {
-  if (!isExtraAnswer(name, extra)) return undefined;
-  return name === 'refresh' ? 'link' : 'as-it-is';
-}
-
 function isUnbuffered(value: string | string[] | undefined): boolean {
   return value !== undefined && String(value).toLowerCase() === 'no';
 }
@@ -170,15 +167,25 @@ function addHeader(
   headers: string[],
   name: string,
   value: string,
-  treatment: Treatment,
   { rewriteLinks }: BrowserHeaderOptions,
   answered: Answered,
 ): void {
-  const { owner } = answered;
-  if (treatment === 'challenge' && !isTokenChallenge(value)) return;
-  if (treatment === 'link') headers.push(name, rewriteLinks(name, value, answered));
-  else if (treatment === 'entity-tag' && owner !== undefined) headers.push(name, markTag(value, owner));
-  else headers.push(name, value);
+  switch (name) {
+    case 'location':
+    case 'content-location':
+    case 'link':
+    case 'refresh':
+      headers.push(name, rewriteLinks(name, value, answered));
+      break;
+    case 'etag':
+      headers.push(name, answered.owner === undefined ? value : markTag(value, answered.owner));
+      break;
+    case 'www-authenticate':
+      if (isTokenChallenge(value)) headers.push(name, value);
+      break;
+    default:
+      headers.push(name, value);
+  }
 }
 
 /** The trailers for the browser. */

@@ -1,16 +1,15 @@
 import { execFile } from 'node:child_process';
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Started, startProcess, untilAnswers } from '../../support/process.ts';
 import { freePort } from '../../support/redis.ts';
+import { installPackages } from './python.ts';
 
 const project = join(import.meta.dirname, 'django');
 const requirements = join(project, 'requirements.txt');
-const cache = resolve(import.meta.dirname, '../../../.cloakroom/world');
 const run = promisify(execFile);
 
 /** What changes between two starts of the site, as a deployment changes its settings. */
@@ -35,7 +34,7 @@ export interface Django {
 
 /** The site of the folder `django` on loopback, with a database of its own. */
 export async function startDjango(): Promise<Django> {
-  const python = join(await installDjango(), 'bin/python');
+  const python = join(await installPackages(requirements), 'bin/python');
   const folder = await mkdtemp(join(tmpdir(), 'cloakroom-django-'));
   const port = await freePort();
   const operatorKey = randomBytes(16).toString('hex');
@@ -89,24 +88,4 @@ export async function startDjango(): Promise<Django> {
 export function createSigningKey(): string {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   return privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-}
-
-/** A virtual environment with these very packages; made with pip from PyPI the first time. */
-async function installDjango(): Promise<string> {
-  const version = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
-  const home = join(cache, `django-${version}`);
-  const done = join(home, 'done');
-  if (existsSync(done)) return home;
-  // Its scripts have its path in them, so it can't be moved: a mark says that it is whole.
-  await rm(home, { recursive: true, force: true });
-  await mkdir(cache, { recursive: true });
-  try {
-    await run('python3', ['-m', 'venv', home]);
-    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--only-binary', ':all:'];
-    await run(join(home, 'bin/python'), [...pip, '--requirement', requirements]);
-    await rename(await mkdtemp(join(cache, 'mark-')), done);
-  } catch (error) {
-    throw new Error(`no Django: pip can't fetch what ${requirements} names`, { cause: error });
-  }
-  return home;
 }

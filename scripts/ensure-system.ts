@@ -50,7 +50,7 @@ const REQUIREMENTS: Record<string, Requirement> = {
     // Debian has pip and the rest of a virtual environment in a package of its own.
     trial: ['-c', 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))'],
     debianPackage: 'python3-venv',
-    advice: 'install Python >= 3.10 with venv and ensurepip (python3-venv); it fetches Django from PyPI',
+    advice: 'install Python >= 3.10 with venv and ensurepip (python3-venv); it fetches Django and FastAPI from PyPI',
   },
 };
 

@@ -298,7 +298,7 @@ describe('T102 the handshake with the API', () => {
     expect(request?.all('authorization')).toHaveLength(1);
     const names = new Set(request?.headers.map(([name]) => name.toLowerCase()));
     expect([...names].sort()).toEqual(
-      'accept authorization connection host sec-websocket-key sec-websocket-version upgrade via x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id'.split(
+      'accept authorization connection host sec-websocket-key sec-websocket-version upgrade via x-forwarded-for x-forwarded-host x-forwarded-prefix x-forwarded-proto x-request-id'.split(
         ' ',
       ),
     );

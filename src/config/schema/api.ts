@@ -138,10 +138,12 @@ export const api = z.strictObject({
   forwardHeaders: z
     .array(headerName)
     .prefault([])
-    .meta({ description: 'Request headers to pass on besides the standard ones, such as `x-shop-*`.' }),
+    .meta({
+      description: 'Request headers to pass on besides the standard ones (docs/headers.md), such as `x-shop-*`.',
+    }),
   returnHeaders: z.array(headerName).prefault([]).meta({
     description:
-      'Response headers to pass back besides the standard ones, such as `x-total-count`; none that steers caches.',
+      'Response headers to pass back besides the standard ones (docs/headers.md), such as `x-total-count`; none that steers caches or is about the whole origin.',
   }),
   websocket,
   cache: z.boolean().prefault(false).meta({

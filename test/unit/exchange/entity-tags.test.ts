@@ -18,6 +18,11 @@ describe('entity tags with the mark of their owner', () => {
     expect(unmarkTags(['if-range', markTag('"1"', 'alice'), 'range', 'a'], 'alice', 'GET')).toEqual([
       'if-range', '"1"', 'range', 'a',
     ]); // biome-ignore format: pairs
+    // WebDAV's If, where tags stand among tokens and addresses (RFC 4918 §10.4)
+    const dav = (one: string, two: string) => ['if', `</a> (<urn:uuid:1> [${one}]) (Not [${two}])`];
+    const marked = dav(markTag('"1"', 'alice'), markTag('W/"2"', 'alice'));
+    expect(unmarkTags(marked, 'alice', 'PUT')).toEqual(dav('"1"', 'W/"2"'));
+    expect(unmarkTags(marked, 'bob', 'PUT')).toEqual(marked);
     expect(markTag('1', 'alice')).toBe('alice.1');
     expect(unmarkTags(['if-none-match', 'alice.1'], 'alice', 'GET')).toEqual(['if-none-match', '1']);
   });

@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { problem, RequestTimeout, UpstreamInvalid, UpstreamTimeout } from '../problems/errors.ts';
-import type { Target } from '../upstream/target.ts';
-import { LateError, NotSentError } from './fault.ts';
+import type { Connection, ConnectionHandler } from '../upstream/connection.ts';
+import type { Carrier } from '../upstream/target.ts';
+import { isClosing, lateness, NotSentError, StaleConnectionError } from './fault.ts';
 import type { AnswerHeaders } from './headers.ts';
 import { discardBody, LimitedBody, TooLargeError } from './request-body.ts';
 import { dropLimits, keepLimits, type Limited, lookMs } from './time-limits.ts';
@@ -54,7 +55,7 @@ const mostWithheldMs = 1000;
  */
 export function exchange(
   options: ExchangeOptions,
-  target: Target,
+  target: Carrier,
   spentMs: number,
   resolve: (outcome: Exchanged) => void,
   reject: (error: unknown) => void,
@@ -64,15 +65,18 @@ export function exchange(
 }
 
 /** One object for each request, and no closures but one: there are some ten thousand of them a second. */
-class Exchange implements Dispatcher.DispatchHandler, Limited {
+class Exchange implements ConnectionHandler, Limited {
   readonly #options: ExchangeOptions;
-  readonly #target: Target;
+  readonly #target: Carrier;
   readonly #spentMs: number;
   readonly #resolve: (outcome: Exchanged) => void;
   readonly #reject: (error: unknown) => void;
   readonly #onClose = () => this.#leave();
   #body: LimitedBody | undefined;
+  connection: Connection | undefined;
   #controller: Dispatcher.DispatchController | undefined;
+  /** It went out on a kept connection, and nothing has come back. */
+  #mayBeStale: boolean = false;
   place = 0;
   /** How often somebody looked since it began, and since something came from the one that it waits for. */
   #looks = 0;
@@ -90,7 +94,7 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
 
   constructor(
     options: ExchangeOptions,
-    target: Target,
+    target: Carrier,
     spentMs: number,
     resolve: (outcome: Exchanged) => void,
     reject: (error: unknown) => void,
@@ -126,7 +130,12 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
 
   onRequestStart(started: Dispatcher.DispatchController): void {
     this.#controller = started;
+    this.#mayBeStale = this.connection?.use() === true;
     if (this.#isSettled) started.abort(new Error('nobody waits any more'));
+  }
+
+  onResponseStarted(): void {
+    this.#mayBeStale = false;
   }
 
   onResponseStart(_started: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
@@ -187,9 +196,10 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
       // Never a clean end after a failure: the browser must see that something is missing.
       this.#finish('cut-by-upstream');
       this.#options.response.destroy();
+    } else if (this.#controller === undefined && !(error instanceof TooLargeError)) {
+      this.#fail(new NotSentError('not sent', { cause: error }));
     } else {
-      const isSent = this.#controller !== undefined || error instanceof TooLargeError;
-      this.#fail(isSent ? error : new NotSentError('not sent', { cause: error }));
+      this.#fail(this.#mayBeStale && isClosing(error) ? new StaleConnectionError('closed', { cause: error }) : error);
     }
   }
 
@@ -280,11 +290,6 @@ class Exchange implements Dispatcher.DispatchHandler, Limited {
 
 function flush(exchange: Exchange): void {
   exchange.flush();
-}
-
-/** `quietMs`: how much of the time the target alone was waited for. */
-function lateness(quietMs: number, limitMs: number): Error {
-  return 2 * quietMs >= limitMs ? problem(UpstreamTimeout) : new LateError();
 }
 
 function hasOwnNames(headers: AnswerHeaders): boolean {

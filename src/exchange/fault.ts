@@ -13,8 +13,16 @@ import { TooLargeError } from './request-body.ts';
 /** The connection failed; the target has not seen the request. */
 export class NotSentError extends Error {}
 
+/** A kept connection was closed before a byte of the answer: nobody knows whether the target has seen the request. */
+export class StaleConnectionError extends Error {}
+
 /** Time was up, but most of it had gone by in line or with the upload: the target did not have it. */
 export class LateError extends Error {}
+
+/** `quietMs`: how much of the time the target alone was waited for. */
+export function lateness(quietMs: number, limitMs: number): Error {
+  return 2 * quietMs >= limitMs ? problem(UpstreamTimeout) : new LateError();
+}
 
 /** What went wrong with one request for a target. */
 export interface Fault {
@@ -33,6 +41,10 @@ export function sortFault(error: unknown): Fault {
   if (isProblem(error)) return { answer: error, isOfTarget: false };
   if (error instanceof LateError) return { answer: problem(UpstreamTimeout), isOfTarget: false };
   if (error instanceof TooLargeError) return { answer: problem(BodyTooLarge), isOfTarget: false };
+  if (error instanceof StaleConnectionError) {
+    // Idle connections are closed by targets that are well; of one that is not, new ones are closed too.
+    return { answer: problem(UpstreamUnreachable, { cause: error.cause }), isOfTarget: false };
+  }
   const cause = error instanceof NotSentError ? error.cause : error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   if (isConnectFailure(cause)) {
@@ -47,6 +59,11 @@ export function sortFault(error: unknown): Fault {
   if (refusedRequest.test(code)) return { answer: problem(RequestMalformed, { cause }), isOfTarget: false };
   if (badAnswer.test(code)) return { answer: problem(UpstreamInvalid, { cause }), isOfTarget: false };
   return { answer: cause instanceof Error ? cause : new Error('not an error', { cause }), isOfTarget: false };
+}
+
+/** The other end closed the connection, with FIN or RST. */
+export function isClosing(error: Error): boolean {
+  return 'code' in error && /^(UND_ERR_SOCKET|ECONNRESET|ECONNABORTED|EPIPE)$/.test(String(error.code));
 }
 
 /** A connection that was there: cut, reset, or the network behind it is gone. */

@@ -2,7 +2,7 @@ import { type Problem, problem, UpstreamBusy, UpstreamTimeout, UpstreamUnavailab
 import type { Target } from '../upstream/target.ts';
 import type { Upstream } from '../upstream/upstreams.ts';
 import { type Exchanged, type ExchangeOptions, exchange } from './exchange.ts';
-import { NotSentError, sortFault } from './fault.ts';
+import { NotSentError, StaleConnectionError, sortFault } from './fault.ts';
 
 export interface ForwardOptions extends ExchangeOptions {
   upstream: Upstream;
@@ -10,8 +10,8 @@ export interface ForwardOptions extends ExchangeOptions {
 
 /**
  * Sends one request to a target of its API, after a wait in line for a connection where it must. Problems are thrown.
- * Nothing is retried but a safe request whose connection failed before a byte was sent: once, and at another target
- * when there is one (S8, PX12).
+ * Nothing is retried but a safe request, once: whose connection failed before a byte was sent (S8, PX12), or was a kept
+ * one that was closed before a byte came back (W54).
  */
 export function forward(options: ForwardOptions): Promise<Exchanged> {
   const { upstream } = options;
@@ -59,23 +59,28 @@ function attempt(options: ForwardOptions, target: Target, spentMs: number, isSec
       resolve(outcome);
     };
     const onError = (error: unknown) => {
-      target.count('failed');
       const { answer, isOfTarget } = sortFault(error);
+      const isStale = error instanceof StaleConnectionError;
       const isSent = !(error instanceof NotSentError);
+      target.count(isStale ? 'stale-connection' : 'failed');
       if (isOfTarget) target.failed(sinceMs, isSent);
       else target.abandoned(sinceMs);
-      target.line.leave();
-      const other = isOfTarget && !isSent && !isSecond ? otherTarget(options, target) : undefined;
-      if (other?.line.enter() === true) resolve(attempt(options, other, spentMs + performance.now() - sinceMs, true));
+      const isRepeatable = !isSecond && (isStale || (isOfTarget && !isSent)) && isSafe(options);
+      const next = isRepeatable ? nextTarget(options, target) : undefined;
+      if (next !== target) target.line.leave();
+      if (next === target || next?.line.enter() === true)
+        resolve(attempt(options, next, spentMs + performance.now() - sinceMs, true));
       else reject(answer);
     };
-    exchange(options, target, spentMs, onOutcome, onError);
+    exchange(options, isSecond ? target.onNewConnection() : target, spentMs, onOutcome, onError);
   });
 }
 
-/** Where to send it once more, if that can do no harm. */
-function otherTarget(options: ForwardOptions, failed: Target): Target | undefined {
-  return isSafe(options) ? (options.upstream.pick(failed) ?? (failed.isUp ? failed : undefined)) : undefined;
+/** Where to send it once more: to another target if one has room at once, else to the same. */
+function nextTarget({ upstream }: ForwardOptions, failed: Target): Target | undefined {
+  const other = upstream.pick(failed);
+  if (other?.line.hasFree === true) return other;
+  return failed.isUp ? failed : undefined;
 }
 
 function isSafe({ method, hasBody, response }: ForwardOptions): boolean {

@@ -29,8 +29,14 @@ function flat(headers: Dispatcher.DispatchOptions['headers']): string[] {
 }
 
 /** What the proxy says of our credentials is no answer of the far end. */
-function refusing(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
+function refusing(
+  handler: Dispatcher.DispatchHandler & { connection?: unknown },
+): Dispatcher.DispatchHandler & { connection?: unknown } {
   return {
+    set connection(connection: unknown) {
+      handler.connection = connection; // what carries it (`upstream/connection.ts`)
+    },
+    onResponseStarted: () => handler.onResponseStarted?.(),
     onRequestStart: (...args) => handler.onRequestStart?.(...args),
     onRequestUpgrade: (...args) => handler.onRequestUpgrade?.(...args),
     onResponseStart(controller, status, ...rest) {

@@ -1,13 +1,14 @@
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { FastifyBaseLogger } from 'fastify';
-import { type buildConnector, type Dispatcher, Pool } from 'undici';
+import { type buildConnector, Client, type Dispatcher, Pool } from 'undici';
 import type { Api } from '../config/config.ts';
 import type { Count, Metrics } from '../ops/metrics.ts';
 import { withAbsoluteForm } from '../outbound/absolute-form.ts';
 import { createConnector } from '../outbound/connector.ts';
 import type { ForwardProxies } from '../outbound/forward-proxy.ts';
 import { createBreaker } from './breaker.ts';
+import { Connection } from './connection.ts';
 import { startHealthCheck } from './health-check.ts';
 import { createLine, type Line } from './line.ts';
 
@@ -19,6 +20,8 @@ export interface Target {
   /** Scheme, host and port; `http://localhost` for a unix socket, which is what its `Host` says. */
   readonly origin: string;
   readonly dispatcher: Dispatcher;
+  /** For one request, which goes out on a connection of its own: a kept one may be dead already. */
+  onNewConnection(): Carrier;
   readonly line: Line;
   /** It is asked: its breaker is closed and its health check passes. */
   readonly isUp: boolean;
@@ -40,7 +43,18 @@ export interface Target {
   close(): Promise<void>;
 }
 
-export type TargetOutcome = 'complete' | 'cut-by-upstream' | 'left-by-browser' | 'withheld' | 'refused' | 'failed';
+/** What one exchange needs of its target. */
+export type Carrier = Pick<Target, 'dispatcher' | 'answered'>;
+
+/** `stale-connection`: a kept connection died under the request. */
+export type TargetOutcome =
+  | 'complete'
+  | 'cut-by-upstream'
+  | 'left-by-browser'
+  | 'withheld'
+  | 'refused'
+  | 'failed'
+  | 'stale-connection';
 
 export interface TargetOptions {
   api: Api;
@@ -55,19 +69,20 @@ export interface TargetOptions {
 
 export function createTarget(options: TargetOptions): Target {
   const { api, name, secureContext, proxies, labels: apiLabels, metrics, log } = options;
-  const { limits, timeouts, breaker: rules } = api;
+  const { limits, timeouts, connections, breaker: rules } = api;
   const socketPath = name.startsWith('unix:') ? name.slice('unix:'.length) : undefined;
   const url = new URL(socketPath === undefined ? name : 'http://localhost');
   const ways = api.forwardProxy && socketPath === undefined ? proxies : undefined;
   const way = { timeout: timeouts.connect, secureContext, socketPath, proxies: ways };
   const connector = createConnector(way);
+  const settings = { allowH2: false, pipelining: 1, maxHeaderSize: 32 * 1024, connect: connector };
   const pool = new Pool(url.origin, {
-    allowH2: false,
+    ...settings,
+    ...keptFor(connections.idle),
     connections: limits.connections,
-    pipelining: 1,
-    maxHeaderSize: 32 * 1024,
-    connect: connector,
+    factory: (origin, own) => new Connection(origin, { ...own, life: connections.life }),
   });
+  const single = new Set<Client>();
   const dispatcher = withAbsoluteForm(pool, ways);
   const line = createLine(limits.connections, limits.queue);
   const labels = { ...apiLabels, target: name };
@@ -79,6 +94,7 @@ export function createTarget(options: TargetOptions): Target {
     withheld: countOf('withheld'),
     refused: countOf('refused'),
     failed: countOf('failed'),
+    'stale-connection': countOf('stale-connection'),
   };
   const breaker = createBreaker({
     ...rules,
@@ -127,14 +143,34 @@ export function createTarget(options: TargetOptions): Target {
     abandoned: breaker.abandoned,
     count: (outcome) => counts[outcome](),
     connect: () => openConnection(createConnector({ ...way, isTunnel: true }), url),
+    onNewConnection() {
+      const client = new Client(url.origin, settings);
+      single.add(client);
+      const once = client.compose((dispatch) => (request, handler) => {
+        try {
+          return dispatch({ ...request, reset: true }, handler);
+        } finally {
+          void client.close().then(() => single.delete(client));
+        }
+      });
+      return { dispatcher: withAbsoluteForm(once, ways), answered: target.answered };
+    },
     async close() {
       await health?.stop();
-      await pool.close();
+      await Promise.all([pool.close(), ...[...single].map((client) => client.close())]);
     },
   };
   metrics.upstreamCircuitOpen.set(labels, 0);
   update();
   return target;
+}
+
+/**
+ * How long a connection is kept for the next request: so many milliseconds, or a second less than the target says
+ * itself where that is sooner (`Keep-Alive: timeout=`, RFC 2068 §19.7.1), since what it closes may meet a request on its way.
+ */
+function keptFor(idle: number): Pick<Pool.Options, `keepAlive${string}` & keyof Pool.Options> {
+  return { keepAliveTimeout: idle, keepAliveMaxTimeout: idle, keepAliveTimeoutThreshold: 1000 };
 }
 
 function openConnection(connector: buildConnector.connector, url: URL): Promise<Socket> {

@@ -297,6 +297,23 @@ describe('an API behind it', () => {
     expect(upstream.requests).toEqual([]);
   });
 
+  it('W54 in plain http loses no GET when the proxy closes a kept connection under it', async () => {
+    const proxy = await startProxy({ credentials: 'user:secret-of-the-proxy' });
+    const env = {
+      HTTP_PROXY: proxy.url.replace('://', '://user:secret-of-the-proxy@'),
+      NO_PROXY: '127.0.0.1',
+    };
+    const { upstream, browser } = await startApi(env, { forwardProxy: true });
+    expect((await browser.fetch('/api/orders/1', { headers: csrf })).status).toBe(200);
+    const kept = upstream.requests.length;
+    // The proxy passes the end of its own connection on.
+    upstream.respond = (request, socket) =>
+      upstream.requests.length === kept + 1 ? void socket.destroy() : reply({ body: 'again' })(request, socket);
+    expect((await browser.fetch('/api/orders/1', { headers: csrf })).text).toBe('again');
+    expect(upstream.requests).toHaveLength(kept + 2);
+    expect(upstream.requests.at(-1)?.header('proxy-authorization')).toBeUndefined();
+  });
+
   it('W33 in plain http is asked of the proxy as such, with our credentials for it, which the API does not see', async () => {
     const proxy = await startProxy({ credentials: 'user:secret-of-the-proxy' });
     const url = proxy.url.replace('://', '://user:secret-of-the-proxy@');

@@ -21,8 +21,15 @@ export interface CloakroomProcess {
   stop(): Promise<void>;
 }
 
-/** Starts it with these APIs, and with these flags for Node. No provider is needed as long as nobody logs in. */
-export async function startCloakroomProcess(apis: ConfigData, flags: string[] = []): Promise<CloakroomProcess> {
+/**
+ * Starts it with these APIs, and with these flags for Node; `within`: a command that runs it. No provider is needed as
+ * long as nobody logs in.
+ */
+export async function startCloakroomProcess(
+  apis: ConfigData,
+  flags: string[] = [],
+  within: string[] = [],
+): Promise<CloakroomProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'cloakroom-process-'));
   const port = await freePort();
   const file = join(folder, 'cloakroom.yaml');
@@ -39,7 +46,8 @@ export async function startCloakroomProcess(apis: ConfigData, flags: string[] = 
     apis,
   };
   await writeFile(file, stringify(data));
-  const child = spawn(process.execPath, [...flags, 'scripts/cloakroom.cjs', 'start', '--config', file], {
+  const [command = '', ...args] = [...within, process.execPath, ...flags];
+  const child = spawn(command, [...args, 'scripts/cloakroom.cjs', 'start', '--config', file], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

@@ -8,6 +8,8 @@ export interface EchoUpstreamOptions {
   tls?: TlsOptions;
   /** A fixed port, to come back where a stopped upstream was. */
   port?: number;
+  /** 127.0.0.1 */
+  host?: string;
   /** A unix socket instead of a port. */
   socketPath?: string;
 }
@@ -44,6 +46,7 @@ export interface EchoUpstream {
 export async function startEchoUpstream({
   tls,
   port = 0,
+  host = '127.0.0.1',
   socketPath,
 }: EchoUpstreamOptions = {}): Promise<EchoUpstream> {
   const sockets = new Set<Socket>();
@@ -109,7 +112,7 @@ export async function startEchoUpstream({
     : createTcpServer({ noDelay: true }, accept);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    if (socketPath === undefined) server.listen(port, '127.0.0.1', resolve);
+    if (socketPath === undefined) server.listen(port, host, resolve);
     else server.listen(socketPath, resolve);
   });
   const address = server.address();
@@ -121,9 +124,7 @@ export async function startEchoUpstream({
   const upstream: EchoUpstream = {
     port: listensOn,
     url:
-      socketPath === undefined
-        ? `${tls ? 'https://localhost' : 'http://127.0.0.1'}:${listensOn}`
-        : `unix:${socketPath}`,
+      socketPath === undefined ? `${tls ? 'https://localhost' : `http://${host}`}:${listensOn}` : `unix:${socketPath}`,
     requests: [],
     malformed: [],
     respond: echo,

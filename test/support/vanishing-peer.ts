@@ -6,15 +6,15 @@ import { until } from './wait.ts';
  * An address where packets vanish: a process that listens, is stopped (SIGSTOP) and whose queue of connections is
  * full, so that the kernel answers no further SYN.
  */
-export async function startVanishingPeer(): Promise<{ port: number; stop(): Promise<void> }> {
-  const listen = `require('node:net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},function(){console.log(this.address().port)})`;
+export async function startVanishingPeer(host = '127.0.0.1'): Promise<{ port: number; stop(): Promise<void> }> {
+  const listen = `require('node:net').createServer().listen({port:0,host:'${host}',backlog:1},function(){console.log(this.address().port)})`;
   const peer = startProcess(process.execPath, ['-e', listen]);
   const port = Number(await until(() => peer.stdout().trim(), { message: 'the peer to listen' }));
   peer.child.kill('SIGSTOP');
   const fillers: Socket[] = [];
   let opened = 0;
   for (let count = 0; count < 8; count++) {
-    const filler = connect(port, '127.0.0.1', () => opened++).on('error', () => undefined);
+    const filler = connect(port, host, () => opened++).on('error', () => undefined);
     fillers.push(filler);
   }
   // The kernel takes some of them at once and never the others.

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { balance, breaker, clientCertificate, health, upstream } from './upstream.ts';
+import { balance, breaker, clientCertificate, connections, health, upstream } from './upstream.ts';
 import { acrValue, apiMethods, duration, oneYear, resource, scope, size } from './values.ts';
 import { websocket } from './websocket.ts';
 
@@ -183,6 +183,7 @@ export const api = z.strictObject({
         .meta({ description: 'Requests that may wait for a connection to a target; more get 503 at once.' }),
     })
     .prefault({}),
+  connections: connections.prefault({}).meta({ description: 'How long connections to a target are kept.' }),
   breaker: breaker.prefault({}).meta({
     description: 'Leaves out a target that does not answer, so that nobody waits for it.',
   }),

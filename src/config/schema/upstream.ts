@@ -30,6 +30,15 @@ export const balance = z.enum(['round-robin', 'least-outstanding']).prefault('ro
     'Which of several targets is asked: each in turn, or the one with the fewest requests under way from this replica.',
 });
 
+export const connections = z.strictObject({
+  idle: duration(
+    'How long a connection is kept for the next request, if the API does not say less (`Keep-Alive: timeout=`): less than it waits itself.',
+  ).prefault('1500ms'),
+  life: duration(
+    'The age at which a connection is replaced by a new one, once its request has ended: after that long nobody is asked any more whom the DNS name does not lead to.',
+  ).prefault('5m'),
+});
+
 export const breaker = z.strictObject({
   failures: z.number().int().min(1).max(1_000_000).prefault(5).meta({
     description:

@@ -39,6 +39,7 @@ describe('what keeps an API reachable', () => {
     expect(api?.breaker).toEqual({ failures: 5, openFor: 1000, statuses: [] });
     expect(api?.limits).toMatchObject({ connections: 1024, queue: 1024 });
     expect([api?.health, api?.timeouts.total, api?.balance]).toEqual([undefined, undefined, 'round-robin']);
+    expect(api?.connections).toEqual({ idle: 1500, life: 300_000 });
     expect(orders({ health: { path: '/healthz' } })?.health).toEqual({
       path: '/healthz',
       interval: 10_000,
@@ -57,6 +58,8 @@ describe('what keeps an API reachable', () => {
     ['a check with a line break', { health: { path: '/x\r\nHost: evil' } }, /health\.path/],
     ['a check without a pause', { health: { path: '/x', interval: '0s' } }, /health\.interval/],
     ['a negative line', { limits: { queue: -1 } }, /limits\.queue/],
+    ['idle time of nothing', { connections: { idle: '0s' } }, /connections\.idle/],
+    ['a life of nothing', { connections: { life: '0ms' } }, /connections\.life/],
     ['a choice that does not exist', { balance: 'random' }, /balance: must be one of round-robin, least-outstanding/],
     ['a certificate without its key', { upstream: 'https://a', clientCertificate: { certFile: '/c' } }, /keyFile/],
     ['a certificate for nobody', { clientCertificate: { certFile: '/c', keyFile: '/k' } }, /no upstream is https/],

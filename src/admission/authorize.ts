@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { BearerIdentity } from '../bearer/claims.ts';
 import type { Api, RequireConfig } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { limitedAs } from '../http/client-address.ts';
 import { csrfFault } from '../http/request-source.ts';
 import {
   CsrfRejected,
@@ -46,6 +47,23 @@ export type Caller =
   | { kind: 'session'; session: Session }
   /** A program, or somebody by it, with an access token of its own: there is no session. */
   | { kind: 'bearer'; identity: BearerIdentity };
+
+/** Names who calls from one call to the next, and is no secret. Undefined: nobody knows. */
+export function handleOf(caller: Caller): string | undefined {
+  switch (caller.kind) {
+    case 'session':
+      return caller.session.handle;
+    case 'bearer':
+      return caller.identity.handle;
+    default:
+      return undefined;
+  }
+}
+
+/** Whose calls meet the same target, where the API wants that: those of who calls, else of the address. */
+export function affinityOf({ affinity }: Api, caller: Caller, address: string): string | undefined {
+  return affinity === undefined ? undefined : (handleOf(caller) ?? limitedAs(address));
+}
 
 export interface Admitted {
   kind: 'admitted';

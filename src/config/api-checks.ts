@@ -99,7 +99,7 @@ function checkToken(api: ApiConfig, path: PropertyKey[], problems: CrossProblem[
 }
 
 function checkUpstream(
-  { upstream, forwardProxy, caFile, clientCertificate }: ApiConfig,
+  { upstream, balance, affinity, forwardProxy, caFile, clientCertificate }: ApiConfig,
   path: PropertyKey[],
   problems: CrossProblem[],
 ): void {
@@ -107,6 +107,13 @@ function checkUpstream(
     if (upstream.indexOf(target) < index)
       problems.push({ path: [...path, 'upstream', index], message: 'is in the list twice: remove one of them' });
   });
+  if (affinity !== undefined && upstream.length === 0)
+    problems.push({ path: [...path, 'affinity'], message: 'has no effect without an upstream: remove it' });
+  if (affinity !== undefined && balance !== 'round-robin')
+    problems.push({
+      path: [...path, 'balance'],
+      message: 'has no effect with affinity, which finds the target by the session: remove one of them',
+    });
   if (forwardProxy && upstream.every((target) => target.startsWith('unix:')))
     problems.push({
       path: [...path, 'forwardProxy'],

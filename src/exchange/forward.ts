@@ -6,6 +6,8 @@ import { NotSentError, StaleConnectionError, sortFault } from './fault.ts';
 
 export interface ForwardOptions extends ExchangeOptions {
   upstream: Upstream;
+  /** Whose calls go to the same target (`Upstream.pick`). */
+  affinity: string | undefined;
 }
 
 /**
@@ -15,7 +17,7 @@ export interface ForwardOptions extends ExchangeOptions {
  */
 export function forward(options: ForwardOptions): Promise<Exchanged> {
   const { upstream } = options;
-  const target = upstream.pick();
+  const target = upstream.pick(options.affinity);
   if (target === undefined) return Promise.reject(unavailable(upstream));
   return target.line.enter() ? attempt(options, target, 0) : forwardLater(options, target);
 }
@@ -66,7 +68,7 @@ function attempt(options: ForwardOptions, target: Target, spentMs: number, isSec
       if (isOfTarget) target.failed(sinceMs, isSent);
       else target.abandoned(sinceMs);
       const isRepeatable = !isSecond && (isStale || (isOfTarget && !isSent)) && isSafe(options);
-      const next = isRepeatable ? nextTarget(options, target) : undefined;
+      const next = isRepeatable ? nextTarget(options, target, isStale) : undefined;
       if (next !== target) target.line.leave();
       if (next === target || next?.line.enter() === true)
         resolve(attempt(options, next, spentMs + performance.now() - sinceMs, true));
@@ -77,8 +79,9 @@ function attempt(options: ForwardOptions, target: Target, spentMs: number, isSec
 }
 
 /** Where to send it once more: to another target if one has room at once, else to the same. */
-function nextTarget({ upstream }: ForwardOptions, failed: Target): Target | undefined {
-  const other = upstream.pick(failed);
+function nextTarget({ upstream, affinity }: ForwardOptions, failed: Target, isStale: boolean): Target | undefined {
+  // What is bound to a target is lost at another one, and a connection's end is not the target's.
+  const other = isStale && affinity !== undefined ? undefined : upstream.pick(affinity, failed);
   if (other?.line.hasFree === true) return other;
   return failed.isUp ? failed : undefined;
 }

@@ -102,6 +102,15 @@ const browserHeaders = [
   ...['x-csrf', 'authorization', 'forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'traceparent'],
 ];
 
+/** Whose calls meet one target, where an API wants that. */
+const companies: Record<ExplainedCaller, string> = {
+  session: 'the session',
+  bearer: 'the token’s subject',
+  nobody: 'a session',
+  guest: 'the browser’s address',
+  public: 'the browser’s address',
+};
+
 /** Where it goes, and which headers cross. */
 export function describeForwarding(
   config: Config,
@@ -148,6 +157,9 @@ export function describeForwarding(
   const query = target.slice(`${frontend.basePath}${api.path}${below}`.length);
   return [
     ['upstream', `${api.upstream.join(' or ')}, ${method} ${upstreamPath(api, below)}${query}`],
+    ...(api.affinity === undefined || api.upstream.length === 1
+      ? []
+      : [['affinity', `one of these for all calls of ${companies[caller]}`] as [string, string]]),
     ['passed', passed.join(', ')],
     ['removed', names.filter((name) => !passed.includes(name)).join(', ')],
     ...added.map(([name, value]): [string, string] => ['added', `${name}: ${value}`]),

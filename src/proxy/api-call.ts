@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Admitted, type Caller, type Review, refusalOf } from '../admission/authorize.ts';
+import { type Admitted, affinityOf, type Caller, type Review, refusalOf } from '../admission/authorize.ts';
 import { watchToken } from '../admission/bearer-caller.ts';
 import { type Challenge, isStepUp, readChallenge } from '../admission/challenge.ts';
 import { followed, followSession, type ReviewOf } from '../admission/follow-session.ts';
@@ -86,6 +86,7 @@ export function buildForwardHandler(
 /** One call: what the exchange with the upstream asks about it. */
 class ApiCall implements ForwardOptions {
   readonly upstream: Upstream;
+  readonly affinity: string | undefined;
   readonly limits: Api['limits'];
   readonly timeouts: Api['timeouts'];
   readonly path: string;
@@ -105,6 +106,7 @@ class ApiCall implements ForwardOptions {
 
   constructor(route: Route, request: FastifyRequest, reply: FastifyReply, admitted: Admitted, path: string) {
     this.upstream = route.upstream;
+    this.affinity = affinityOf(route.api, admitted.caller, request.clientAddress);
     this.limits = route.api.limits;
     this.timeouts = route.api.timeouts;
     this.path = path;

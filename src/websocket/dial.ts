@@ -16,6 +16,8 @@ import type { Upstream } from '../upstream/upstreams.ts';
 
 export interface DialOptions {
   upstream: Upstream;
+  /** Whose connections go to the same target (`Upstream.pick`). */
+  affinity: string | undefined;
   /** Path and query, as matched. */
   path: string;
   /** Flat list of names and values. */
@@ -51,9 +53,9 @@ export type Dialled =
  * fails has seen nothing of the handshake: another one gets it, once. Problems are thrown. The socket comes paused.
  */
 export async function dial(options: DialOptions): Promise<Dialled> {
-  const { upstream, browser } = options;
+  const { upstream, affinity, browser } = options;
   const deadline = performance.now() + options.timeoutMs;
-  const first = upstream.pick();
+  const first = upstream.pick(affinity);
   if (first === undefined) throw problem(UpstreamUnavailable, { retryAfterSeconds: upstream.untilTrial() / 1000 });
   const attempt = async (target: Target): Promise<Dialled> => {
     const sinceMs = performance.now();
@@ -65,7 +67,7 @@ export async function dial(options: DialOptions): Promise<Dialled> {
   } catch (error) {
     const { answer, isOfTarget } = sortFault(error);
     const isRepeatable = isOfTarget && error instanceof NotSentError && !browser.destroyed;
-    const other = isRepeatable ? upstream.pick(first) : undefined;
+    const other = isRepeatable ? upstream.pick(affinity, first) : undefined;
     if (other === undefined) throw answer;
     return await attempt(other).catch((again: unknown) => {
       throw sortFault(again).answer;

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { type Admitted, refusalOf } from '../admission/authorize.ts';
+import { type Admitted, affinityOf, handleOf, refusalOf } from '../admission/authorize.ts';
 import { readChallenge } from '../admission/challenge.ts';
 import { followed, type ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
@@ -121,8 +121,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const now = session?.now ?? context.nowMs() / 1000;
       const sinceMs = performance.now();
       const protocols = readProtocols(raw.headers['sec-websocket-protocol']);
-      const handle = caller.kind === 'bearer' ? caller.identity.handle : session?.handle;
-      const leave = places.enter(handle, limitedAs(request.clientAddress));
+      const leave = places.enter(handleOf(caller), limitedAs(request.clientAddress));
       const leaveOnError = (error: unknown) => {
         leave();
         throw error;
@@ -130,6 +129,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const [dialled, token] = await dialWith(admitted, (token) =>
         dial({
           upstream,
+          affinity: affinityOf(api, caller, request.clientAddress),
           path,
           headers: buildHeaders(token),
           protocols,

@@ -67,6 +67,28 @@ describe('cloakroom explain', () => {
     expect(await explain('GET', '/nothing', '--as', 'mfa.json')).toMatchObject({ code: 1, stderr: '' });
   });
 
+  it('says whose calls meet one target, where that is set (W64)', () => {
+    const [server, several] = [
+      'authorizationServer: { issuer: "https://id.example", clientId: a, clientSecret: bcd-1234-efgh }',
+      'upstream: ["http://a", "http://b"], affinity: session',
+    ];
+    const loaded = loadConfig(
+      file(
+        'affinity.yaml',
+        `{ publicUrl: "https://shop.example", ${server}, session: { keys: ["${randomKey()}"] }, apis: { chat: { path: /api/chat, ${several} }, open: { path: /api/open, token: none, ${several} }, one: { path: /api/one, upstream: "http://a", affinity: session } } }`,
+      ),
+      {},
+    );
+    if (!loaded.ok) throw new Error(loaded.problems.map(formatProblem).join('\n'));
+    const said = (target: string, claims?: { sub: string }) =>
+      /^affinity +(.*)$/m.exec(
+        explainCall(loaded.config, { method: 'GET', target, ...(claims && { claims }) }).text,
+      )?.[1];
+    expect(said('/api/chat/1', { sub: 'alice' })).toBe('one of these for all calls of the session');
+    expect(said('/api/open/1')).toBe('one of these for all calls of the browser’s address');
+    expect(said('/api/one/1', { sub: 'alice' })).toBeUndefined();
+  });
+
   it('prints no secret', async () => {
     const { stdout } = await explain('POST', '/api/orders/7/refunds', '--as', 'alice.json');
     expect(stdout).not.toContain('8s7d6f');

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { balance, breaker, clientCertificate, connections, health, upstream } from './upstream.ts';
+import { affinity, balance, breaker, clientCertificate, connections, health, upstream } from './upstream.ts';
 import { acrValue, apiMethods, duration, oneYear, resource, scope, size } from './values.ts';
 import { websocket } from './websocket.ts';
 
@@ -81,6 +81,7 @@ export const api = z.strictObject({
     }),
   upstream,
   balance,
+  affinity,
   rewritePath: z
     .string()
     .regex(/^\/([A-Za-z0-9._~-]+(\/[A-Za-z0-9._~-]+)*)?$/, 'must be a plain path such as /v1, or /')

@@ -30,6 +30,11 @@ export const balance = z.enum(['round-robin', 'least-outstanding']).prefault('ro
     'Which of several targets is asked: each in turn, or the one with the fewest requests under way from this replica.',
 });
 
+export const affinity = z.enum(['session']).optional().meta({
+  description:
+    'Instead of `balance`: `session` asks the same of several targets for all calls and WebSockets of a session (of a caller with a token, of an address without either), and another only while that one is left out.',
+});
+
 export const connections = z.strictObject({
   idle: duration(
     'How long a connection is kept for the next request, if the API does not say less (`Keep-Alive: timeout=`): less than it waits itself.',

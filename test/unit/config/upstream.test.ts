@@ -33,13 +33,27 @@ describe('the targets of an API', () => {
   });
 });
 
+describe('W64 affinity', () => {
+  it('means nothing where nobody is asked, and no harm where there is one target', () => {
+    expect(orders({ affinity: 'session' })?.affinity).toBe('session');
+    const unasked = problemsOf((data) => {
+      Object.assign(data, { forwardAuth: { key: 'x'.repeat(43) } });
+      delete data.apis.orders.upstream;
+      data.apis.orders.affinity = 'session';
+    });
+    expect(unasked.filter((problem) => problem.includes('affinity'))).toEqual([
+      'apis.orders.affinity: has no effect without an upstream: remove it',
+    ]);
+  });
+});
+
 describe('what keeps an API reachable', () => {
   it('has a breaker and a bounded line by default, and neither a health check nor a limit for the whole exchange', () => {
     const api = orders();
     expect(api?.breaker).toEqual({ failures: 5, openFor: 1000, statuses: [] });
     expect(api?.limits).toMatchObject({ connections: 1024, queue: 1024 });
     expect([api?.health, api?.timeouts.total, api?.balance]).toEqual([undefined, undefined, 'round-robin']);
-    expect(api?.connections).toEqual({ idle: 1500, life: 300_000 });
+    expect([api?.connections, api?.affinity]).toEqual([{ idle: 1500, life: 300_000 }, undefined]);
     expect(orders({ health: { path: '/healthz' } })?.health).toEqual({
       path: '/healthz',
       interval: 10_000,
@@ -60,6 +74,12 @@ describe('what keeps an API reachable', () => {
     ['a negative line', { limits: { queue: -1 } }, /limits\.queue/],
     ['idle time of nothing', { connections: { idle: '0s' } }, /connections\.idle/],
     ['a life of nothing', { connections: { life: '0ms' } }, /connections\.life/],
+    ['affinity to who knows what', { affinity: 'cookie' }, /affinity: must be one of session/],
+    [
+      'affinity and another choice',
+      { affinity: 'session', balance: 'least-outstanding' },
+      /balance: has no effect with affinity.* remove one of them/,
+    ],
     ['a choice that does not exist', { balance: 'random' }, /balance: must be one of round-robin, least-outstanding/],
     ['a certificate without its key', { upstream: 'https://a', clientCertificate: { certFile: '/c' } }, /keyFile/],
     ['a certificate for nobody', { clientCertificate: { certFile: '/c', keyFile: '/k' } }, /no upstream is https/],

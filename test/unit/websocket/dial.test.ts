@@ -53,6 +53,7 @@ afterEach(async () => {
 const tryIt = (change: Partial<DialOptions>) =>
   dial({
     upstream,
+    affinity: undefined,
     path: '/',
     headers: [],
     protocols: [],

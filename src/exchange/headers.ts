@@ -117,7 +117,7 @@ export interface Answered {
    * `undefined` when anybody gets the same.
    */
   owner: string | undefined;
-  /** An event stream. */
+  /** An event stream, or another answer that may have no end. */
   isStream: boolean;
 }
 

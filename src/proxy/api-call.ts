@@ -241,9 +241,16 @@ function callerHeadersOf({ accept }: Api): string[] {
   return accept.map((way) => (way === 'session' ? 'Cookie' : 'Authorization'));
 }
 
+/**
+ * Media types that are made for answers without an end: server-sent events, gRPC-Web and Connect, lines of JSON, GraphQL's
+ * multipart subscriptions.
+ */
+const streamed =
+  /^(text\/event-stream|application\/(connect\+|grpc|(x-)?ndjson|jsonl|json-seq|stream\+json)|multipart\/(x-mixed-replace|mixed))\b/i;
+
 /** One of several lines is enough: browsers go by the last that they understand. */
 function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
-  const isOne = (line: string) => /^text\/event-stream\b/i.test(line);
+  const isOne = (line: string) => streamed.test(line);
   return typeof type === 'string' ? isOne(type) : type?.some(isOne) === true;
 }
 

@@ -75,6 +75,27 @@ it('SSE of an API is cut even where its type is the second of two', async () => 
   expect(await stream.ended).toBe('aborted');
 });
 
+it.each([
+  'text/event-stream; charset=utf-8',
+  'application/connect+json',
+  'application/connect+proto',
+  'application/grpc-web+proto',
+  'application/grpc-web-text',
+  'application/x-ndjson',
+  'application/jsonl',
+  'application/json-seq',
+  'multipart/mixed; boundary=graphql; subscriptionSpec=1.0',
+  'multipart/x-mixed-replace; boundary=frame',
+])('an answer of the kind %s is cut like SSE, and no proxy is to hold it back', async (type) => {
+  world = await startWorld({ store: 'memory' });
+  world.upstream.respond = reply({ headers: [['Content-Type', type]], body: endless() });
+  const browser = await world.loggedIn();
+  const stream = await openTicks(browser);
+  expect(stream.header('x-accel-buffering')).toBe('no');
+  await logOut(browser);
+  expect(await stream.ended).toBe('aborted');
+});
+
 it('SSE of an API is cut when the session runs out', async () => {
   world = await startTimedWorld({ config: beatFast });
   world.upstream.respond = tick;

@@ -1,12 +1,13 @@
 import * as connect from '@connectrpc/connect';
 import { Code, ConnectError, createClient, type Transport } from '@connectrpc/connect';
-import { compressionGzip, createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
+import { compressionGzip, createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import * as connectWeb from '@connectrpc/connect-web';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGate, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
-import { Greeter, type GreeterApi, type GreeterClient, type Line, LineSchema, startGreeter } from '../support/clients/greeter.ts';
+import { type GreeterApi, startGreeter } from '../support/clients/greeter.ts';
+import { Greeter, type GreeterClient, type Line, LineSchema } from '../support/clients/greeter-schema.ts';
 import { type ClientPage, openPage } from '../support/clients/page.ts';
 import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
 import { freePort } from '../support/redis.ts';
@@ -132,7 +133,9 @@ describe.each<Protocol>(['Connect', 'gRPC-Web'])('%s', (protocol) => {
     await start();
     api.count = async function* () {
       yield { text: 'one' };
-      throw new ConnectError('the rest is lost', Code.DataLoss, undefined, [{ desc: LineSchema, value: { text: 'why' } }]);
+      throw new ConnectError('the rest is lost', Code.DataLoss, undefined, [
+        { desc: LineSchema, value: { text: 'why' } },
+      ]);
     };
     const seen: string[] = [];
     const error = await errorOf(
@@ -205,9 +208,17 @@ describe.each<Protocol>(['Connect', 'gRPC-Web'])('%s', (protocol) => {
     await (await open(protocol)).say(
       { text: 'x' },
       {
-        headers: { 'x-tenant': 'blue', 'x-trace-bin': connect.encodeBinaryHeader(new Uint8Array([1, 2])), 'x-other': '1' },
-        onHeader: (headers) => void (heard.region = headers.get('x-region')),
-        onTrailer: (trailers) => void (heard.cost = trailers.get('x-cost')),
+        headers: {
+          'x-tenant': 'blue',
+          'x-trace-bin': connect.encodeBinaryHeader(new Uint8Array([1, 2])),
+          'x-other': '1',
+        },
+        onHeader(headers) {
+          heard.region = headers.get('x-region');
+        },
+        onTrailer(trailers) {
+          heard.cost = trailers.get('x-cost');
+        },
       },
     );
     expect(['x-tenant', 'x-trace-bin', 'x-other'].map((name) => metadata?.get(name))).toEqual(['blue', 'AQI', null]);
@@ -345,7 +356,9 @@ it('Connect reads without side effects by GET', async () => {
   await start();
   const greeter = await open('Connect', { useHttpGet: true });
   expect((await greeter.look({ text: 'wörld/?&' })).text).toBe('hello wörld/?&');
-  expect(api.requests.map(({ method, url }) => [method, url?.split('?')[0]])).toEqual([['GET', '/greet.v1.Greeter/Look']]);
+  expect(api.requests.map(({ method, url }) => [method, url?.split('?')[0]])).toEqual([
+    ['GET', '/greet.v1.Greeter/Look'],
+  ]);
 });
 
 // grpc-go, tonic and ASP.NET Core answer so when there is no message: the status stands in the headers.

@@ -8,10 +8,14 @@ export interface ApiServer {
   server: Server;
   /** The heads of all requests and handshakes, in order. */
   requests: Pick<IncomingMessage, 'method' | 'url' | 'headers'>[];
+  /** Drops all connections, WebSockets too. */
+  cut(): void;
   stop(): Promise<void>;
 }
 
-export async function startApiServer(listener: RequestListener = (_request, response) => response.writeHead(404).end()) {
+export async function startApiServer(
+  listener: RequestListener = (_request, response) => response.writeHead(404).end(),
+) {
   const server = createServer(listener);
   const requests: ApiServer['requests'] = [];
   const note = ({ method, url, headers }: IncomingMessage) => requests.push({ method, url, headers });
@@ -26,10 +30,14 @@ export async function startApiServer(listener: RequestListener = (_request, resp
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     server,
     requests,
+    cut() {
+      for (const socket of sockets) socket.destroy();
+    },
     async stop() {
+      const closed = once(server, 'close');
       server.close();
-      for (const socket of sockets) socket.destroy(); // WebSockets too, which `closeAllConnections` forgets
-      if (server.listening) await once(server, 'close');
+      api.cut();
+      await closed;
     },
   };
   return api;

@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createContext, runInContext } from 'node:vm';
 import { EventSource } from 'eventsource';
 import { WebSocket } from 'ws';
 import type { Browser } from '../browser.ts';
@@ -70,4 +73,30 @@ export function openPage(world: World, browser: Browser): ClientPage {
     statuses,
     headers: headersOf,
   };
+}
+
+/**
+ * Loads the build of a library that a page gets with a script element, and returns the global that it makes. Nothing of
+ * Node is there, so the library takes the ways that it takes in a browser.
+ */
+export function loadScript<T>(page: ClientPage, file: string, global: string): T {
+  const { fetch, WebSocket, EventSource, location } = page;
+  const document = {
+    addEventListener: () => undefined,
+    removeEventListener: () => undefined,
+    // How a script resolves an address.
+    createElement: () => ({
+      set href(address: string) {
+        Object.defineProperty(this, 'href', { value: new URL(address, location.href).href });
+      },
+    }),
+  };
+  const window = createContext({
+    ...{ fetch, WebSocket, EventSource, location, document, console: { error() {}, warn() {}, info() {}, log() {} } },
+    ...{ navigator: { userAgent: 'test' }, AbortController, URL, URLSearchParams, TextEncoder, TextDecoder },
+    ...{ setTimeout, clearTimeout, setInterval, clearInterval },
+  });
+  Object.assign(window, { window, self: window });
+  runInContext(readFileSync(createRequire(import.meta.url).resolve(file), 'utf8'), window, { filename: file });
+  return window[global] as T;
 }

@@ -9,7 +9,7 @@ import type { Browser } from '../support/browser.ts';
 import { type GreeterApi, startGreeter } from '../support/clients/greeter.ts';
 import { Greeter, type GreeterClient, type Line, LineSchema } from '../support/clients/greeter-schema.ts';
 import { type ClientPage, openPage } from '../support/clients/page.ts';
-import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
+import { bff, recipe, recipeApis, runRecipe } from '../support/clients/recipe.ts';
 import { freePort } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -31,7 +31,7 @@ async function start(change: (data: ConfigData, api: GreeterApi) => void = () =>
   world = await startWorld({
     store: 'memory',
     config(data) {
-      data.apis.greeter = { path: '/api/greeter', upstream: api.url };
+      Object.assign(data.apis, recipeApis('Connect and gRPC-Web', api.url));
       change(data, api);
     },
   });

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type ClientPage, openPage } from '../support/clients/page.ts';
-import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
+import { bff, recipe, recipeApis, runRecipe } from '../support/clients/recipe.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
@@ -29,7 +29,7 @@ async function start(change: (api: ConfigData) => void = () => undefined): Promi
   world = await startWorld({
     store: 'memory',
     config(data) {
-      data.apis.news = { path: '/api/news', upstream: data.apis.orders.upstream };
+      Object.assign(data.apis, recipeApis('EventSource', data.apis.orders.upstream));
       change(data.apis.news);
     },
   });

@@ -6,7 +6,7 @@ import { createGate, logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type GraphqlApi, startGraphql } from '../support/clients/graphql-api.ts';
 import { type ClientPage, openPage } from '../support/clients/page.ts';
-import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
+import { bff, recipe, recipeApis, runRecipe } from '../support/clients/recipe.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
 
@@ -27,9 +27,14 @@ afterEach(async () => {
   await api.stop();
 });
 
-const settings = (settings: object) => (data: ConfigData) => {
-  data.apis.shop = { path: '/api/shop', upstream: api.url, ...settings };
-};
+/** What the page says about the API, with other settings. */
+const as =
+  (heading: string, others: object = {}) =>
+  (data: ConfigData) => {
+    Object.assign(data.apis, recipeApis(heading, api.url));
+    Object.assign(data.apis.shop, others);
+  };
+const [overWebSocket, overSse] = ['GraphQL over WebSocket', 'GraphQL over SSE'] as const;
 async function start(config: (data: ConfigData) => void) {
   world = await startWorld({ store: 'memory', config });
   browser = await world.loggedIn();
@@ -85,11 +90,10 @@ const endless = async function* () {
 };
 
 describe('over WebSocket', () => {
-  const open = (more: object = {}) => clientOf('GraphQL over WebSocket', more);
-  const withSockets = settings({ websocket: { outliveToken: true } });
+  const open = (more: object = {}) => clientOf(overWebSocket, more);
 
   it('asks, subscribes and gets errors of fields and of queries', async () => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     const client = await open();
     expect(await all(client.iterate({ query: '{ hello }' }))).toEqual([{ data: { hello: 'world' } }]);
     expect(await all(client.iterate({ query: 'subscription { lines }' }))).toEqual(lines('one', 'two', 'three'));
@@ -112,7 +116,7 @@ describe('over WebSocket', () => {
     [4429, 'Too many initialisation requests'],
     [4500, 'Internal server error'],
   ])('hears why the API closed: %i %s', async (code, reason) => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     api.lines = endless;
     const { heard, ended } = listen(await open());
     await until(() => heard.length === 1);
@@ -122,14 +126,14 @@ describe('over WebSocket', () => {
   });
 
   it('hears that the API does not let it in', async () => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     api.accepts = () => false;
     const { ended } = listen(await open({ retryAttempts: 0 }));
     expect(await ended).toMatchObject({ code: 4403, reason: 'Forbidden' });
   });
 
   it('connects again by itself when the API vanished', async () => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     api.lines = endless;
     const { heard } = listen(await open());
     await until(() => heard.length === 1);
@@ -138,7 +142,7 @@ describe('over WebSocket', () => {
   });
 
   it('ends with the session, and the page goes to the login', async () => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     api.lines = endless;
     const { heard, ended } = listen(await open());
     await until(() => heard.length === 1);
@@ -149,7 +153,7 @@ describe('over WebSocket', () => {
   });
 
   it('goes to the login when nobody is logged in, whom no handshake would tell', async () => {
-    await start(withSockets);
+    await start(as(overWebSocket));
     await logOut(browser);
     const { ended } = listen(await open({ retryAttempts: 1 }));
     expect(await ended).toBeInstanceOf(Object);
@@ -158,7 +162,7 @@ describe('over WebSocket', () => {
   });
 
   it('tries a handshake again that was refused, as with a replica that is full', async () => {
-    await start(settings({ websocket: { connectionsPerSession: 1 } }));
+    await start(as(overWebSocket, { websocket: { connectionsPerSession: 1 } }));
     api.lines = endless;
     const first = new page.WebSocket('/api/shop/graphql', 'graphql-transport-ws');
     await until(() => first.readyState === 1);
@@ -178,32 +182,33 @@ describe('over WebSocket', () => {
 });
 
 describe('over WebSocket, when the access token ends', () => {
-  const startShort = async (websocket: object) => {
+  const startShort = async (others: object, says: GraphqlApi['lines']) => {
     world = await startWorld({
       store: 'memory',
-      config: settings({ websocket }),
+      config: as(overWebSocket, others),
       provider: { accessTokenSeconds: 2 },
     });
     browser = await world.loggedIn();
     page = openPage(world, browser);
-    api.lines = async function* () {
+    api.lines = says;
+    return listen(await clientOf(overWebSocket, {}));
+  };
+
+  it('a subscription goes on with outliveToken', async () => {
+    const { heard } = await startShort({}, async function* () {
       while (api.sockets.size > 0) {
         yield 'tick';
         await delay(100);
       }
-    };
-    return listen(await clientOf('GraphQL over WebSocket', {}));
-  };
-
-  it('a subscription goes on with outliveToken', async () => {
-    const { heard } = await startShort({ outliveToken: true });
+      await new Promise(() => undefined); // an end would be told, to nobody
+    });
     const startedAt = performance.now();
     await until(() => performance.now() - startedAt > 4000 && heard.length > 30, { timeoutMs: 8000 });
     expect(api.requests).toHaveLength(1);
   });
 
   it('it is over without: graphql-ws takes 4401 for final', async () => {
-    const { ended } = await startShort({});
+    const { ended } = await startShort({ websocket: {} }, endless);
     expect(await ended).toMatchObject({ code: 4401, reason: 'token-expired' });
     expect(api.requests).toHaveLength(1);
   });
@@ -213,11 +218,10 @@ describe.each([
   ['one connection for each operation', { singleConnection: false }],
   ['a single connection', { singleConnection: true }],
 ])('over SSE with %s', (_name, { singleConnection }) => {
-  const open = (more: object = {}) => clientOf('GraphQL over SSE', { singleConnection, ...more });
-  const asDocumented = settings({ forwardHeaders: ['x-graphql-event-stream-token'] });
+  const open = (more: object = {}) => clientOf(overSse, { singleConnection, ...more });
 
   it('asks, subscribes and gets errors of fields and of queries', async () => {
-    await start(asDocumented);
+    await start(as(overSse));
     const client = await open();
     expect(await all(client.iterate({ query: '{ hello }' }))).toEqual([{ data: { hello: 'world' } }]);
     expect(await all(client.iterate({ query: 'subscription { lines }' }))).toEqual(lines('one', 'two', 'three'));
@@ -230,7 +234,7 @@ describe.each([
   });
 
   it('hears from the API that a query is none', async () => {
-    await start(asDocumented);
+    await start(as(overSse));
     const client = await open({ retryAttempts: 0 });
     const answer = all(client.iterate({ query: '{ none }' }));
     if (singleConnection) await expect(answer).rejects.toThrow(/400/);
@@ -239,7 +243,7 @@ describe.each([
   });
 
   it('streams piece by piece, and lets the API know when nobody listens any more', async () => {
-    await start(asDocumented);
+    await start(as(overSse));
     const [gate, left] = [createGate(), createGate()];
     api.lines = async function* () {
       try {
@@ -261,7 +265,7 @@ describe.each([
   });
 
   it('ends with the session, and the page goes to the login', async () => {
-    await start(asDocumented);
+    await start(as(overSse));
     api.lines = endless;
     const { heard, ended } = listen(await open({ retryAttempts: 1 }));
     await until(() => heard.length === 1);

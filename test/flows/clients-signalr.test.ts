@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type ClientPage, loadScript, openPage } from '../support/clients/page.ts';
-import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
+import { bff, recipe, recipeApis, runRecipe } from '../support/clients/recipe.ts';
 import { type Hub, startHub } from '../support/clients/signalr-hub.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -30,7 +30,8 @@ async function start(
   world = await startWorld({
     store: 'memory',
     config(data) {
-      data.apis.live = { path: '/api/live', upstream: hubs.map(({ url }) => url), websocket: { outliveToken: true } };
+      const targets = hubs.map(({ url }) => url);
+      Object.assign(data.apis, recipeApis('SignalR', targets));
       change(data.apis.live, data);
     },
   });

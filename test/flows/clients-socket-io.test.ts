@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { logOut } from '../support/api-calls.ts';
 import type { Browser } from '../support/browser.ts';
 import { type ClientPage, openPage } from '../support/clients/page.ts';
-import { bff, recipe, runRecipe } from '../support/clients/recipe.ts';
+import { bff, recipe, recipeApis, runRecipe } from '../support/clients/recipe.ts';
 import { type SocketIoApi, startSocketIo } from '../support/clients/socket-io-api.ts';
 import { until } from '../support/wait.ts';
 import { type ConfigData, startWorld, type World } from '../support/world.ts';
@@ -19,6 +19,7 @@ const sockets: client.Socket[] = [];
 
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.disconnect();
+  for (const api of apis) api.cut(); // else a poll is waited for until the next ping
   await world.stop();
   await Promise.all(apis.map((api) => api.stop()));
 });
@@ -28,7 +29,8 @@ async function start(change: (api: ConfigData) => void = () => undefined, count 
   world = await startWorld({
     store: 'memory',
     config(data) {
-      data.apis.live = { path: '/api/live', upstream: apis.map(({ url }) => url), websocket: { outliveToken: true } };
+      const targets = apis.map(({ url }) => url);
+      Object.assign(data.apis, recipeApis('socket.io', targets));
       change(data.apis.live);
     },
   });
@@ -170,6 +172,12 @@ describe('with two targets, neither of which knows the connections of the other'
     await start(undefined, 2);
     const failure = await failureOf(await prepare({ transports: ['polling'] }));
     expect(failure.description).toBe(400); // Session ID unknown
+  });
+
+  it('works by WebSocket alone, which is one call', async () => {
+    await start(undefined, 2);
+    const socket = await open({ transports: ['websocket'] });
+    expect(await socket.emitWithAck('echo', 1)).toBe(1);
   });
 
   it.each(ways)('W64 works with affinity: session, by %s', async (_way, options) => {

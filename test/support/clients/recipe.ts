@@ -1,15 +1,28 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parse } from 'yaml';
+import type { ConfigData } from '../config-data.ts';
 import type { ClientPage } from './page.ts';
 
 const page = join(import.meta.dirname, '../../../docs/clients.md');
 
 /** The scripts under a heading of docs/clients.md, as they stand there. */
 export function recipe(heading: string): string {
+  return blocks(heading, 'js').join('\n');
+}
+
+/** The APIs under that heading, with these as their targets. */
+export function recipeApis(heading: string, upstream: string | string[]): Record<string, ConfigData> {
+  const { apis } = parse(blocks(heading, 'yaml')[0] ?? '') as { apis: Record<string, ConfigData> };
+  return Object.fromEntries(Object.entries(apis).map(([name, api]) => [name, { ...api, upstream }]));
+}
+
+function blocks(heading: string, language: string): string[] {
   const sections = readFileSync(page, 'utf8').split(/^## /m);
   const section = sections.find((text) => text.startsWith(`${heading}\n`));
   if (section === undefined) throw new Error(`no heading "${heading}" in docs/clients.md`);
-  return [...section.matchAll(/^```js\n([\s\S]*?)^```/gm)].map(([, code]) => code).join('\n');
+  const fenced = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm');
+  return [...section.matchAll(fenced)].map(([, text = '']) => text);
 }
 
 /** A module of the page that another recipe needs. */

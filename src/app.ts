@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
-import fastify, { type FastifyInstance, LogController } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify';
 import type { DestinationStream } from 'pino';
 import type { Config } from './config/config.ts';
 import { buildRangeCheck } from './config/schema/address-range.ts';
@@ -9,11 +8,12 @@ import { endpointsPlugin, providerEndpointsPlugin } from './endpoints/plugin.ts'
 import { createAdminSessions } from './frontend/admin-sessions.ts';
 import { buildPseudonym, createFrontendContext, type FrontendContext, type Shared } from './frontend/context.ts';
 import { buildReadClientAddress } from './http/client-address.ts';
-import { boundConnections } from './http/connections.ts';
 import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
+import { boundConnections, followUnused } from './listener/connections.ts';
+import { openListenerTls } from './listener/tls.ts';
 import { findStartAgain } from './login/restart.ts';
 import { failSilently } from './login/silent.ts';
 import { transactionCookiePrefix } from './login/transaction.ts';
@@ -172,7 +172,17 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
   // Host names have no case; the router compares them as text.
   const plainHost = (host: string) => frontendHosts.get(host.toLowerCase()) ?? host.toLowerCase();
   const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
-  const server = fastify({
+  const { limits } = config;
+  const tls = openListenerTls(config, limits.headersTimeout);
+  const http = {
+    headersTimeout: limits.headersTimeout,
+    maxHeaderSize: mostHeadBytes(limits),
+    connectionsCheckingInterval: 1000,
+    requireHostHeader: false, // our guard refuses it: Node’s answer would go past the bound of pipelining (W13)
+    optimizeEmptyRequests: true, // most requests have no body, and nothing has to be read to find its end
+    ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
+  };
+  const options = {
     logger: { ...loggerOptions(config.log.level), ...(logStream === undefined ? {} : { stream: logStream }) },
     logController: new LogController({ disableRequestLogging: true }), // ours has no query string (OP2)
     childLoggerFactory: createRequestLogger,
@@ -190,21 +200,16 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     exposeHeadRoutes: false,
     return503OnClosing: false, // a rolling restart must not fail requests on kept-alive connections
     forceCloseConnections: 'idle',
-    requestTimeout: config.limits.requestTimeout, // a body that drips in for ever (S12, T91)
+    requestTimeout: limits.requestTimeout, // a body that drips in for ever (S12, T91)
     clientErrorHandler: answerClientError,
-    http: {
-      headersTimeout: config.limits.headersTimeout,
-      maxHeaderSize: mostHeadBytes(config.limits),
-      connectionsCheckingInterval: 1000,
-      requireHostHeader: false, // our guard refuses it: Node’s answer would go past the bound of pipelining (W13)
-      optimizeEmptyRequests: true, // most requests have no body, and nothing has to be read to find its end
-      ...(hasWebSockets ? { shouldUpgradeCallback: isHandshake } : {}),
-    },
-  });
+  } satisfies FastifyServerOptions;
+  const server: FastifyInstance =
+    tls === undefined ? fastify({ ...options, http }) : fastify({ ...options, https: { ...http, ...tls.options } });
+  tls?.serve(server.server, server.log);
   if (hasWebSockets) routeHandshakes(server.server, server.routing, answerClientError);
   boundConnections(server.server, {
-    most: config.limits.connections,
-    mostPerAddress: config.limits.connectionsPerAddress,
+    most: limits.connections,
+    mostPerAddress: limits.connectionsPerAddress,
     isTrusted: buildRangeCheck(config.trustedProxies),
     count: (limit) => metrics.connectionRefusals.inc({ limit }),
   });
@@ -212,15 +217,8 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
   for (const method of routedMethods(config.frontends.flatMap(({ apis }) => apis)))
     if (!server.supportedMethods.includes(method)) server.addHttpMethod(method, { hasBody: true });
   server.removeAllContentTypeParsers(); // where nothing is served, no body is read
-  // Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
-  const sockets = new Set<Socket>();
-  server.server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  server.addHook('preClose', async () => {
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  });
+  const closeUnused = followUnused(server.server);
+  server.addHook('preClose', async () => closeUnused());
   // Node cuts a longer list off and serves the request; we count and refuse instead (T122).
   server.server.maxHeadersCount = 0;
   return server;

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { type Config, type Frontend, graceFault } from '../config/config.ts';
 import type { CrossProblem } from '../config/document.ts';
 import { buildClientAuthentication } from '../issuer/client-authentication.ts';
-import { readCertificates, readPrivateKey } from '../outbound/pem.ts';
+import { listenerTlsWarnings } from '../listener/tls.ts';
+import { readCertificates, readPair, readPrivateKey } from '../outbound/pem.ts';
 import { loadUpstreamTls } from '../upstream/tls.ts';
 
 /**
@@ -28,6 +29,18 @@ export async function checkFiles(config: Config): Promise<{ problems: CrossProbl
   const certificates = (path: PropertyKey[], file: string | undefined) =>
     file === undefined || attempt(path, () => readCertificates('', file));
 
+  /** Each file, then both together: the key has to be that of the certificate. */
+  const pair = (path: PropertyKey[], files: { certFile: string; keyFile: string }, use: () => unknown) => {
+    const areReadable = [
+      certificates([...path, 'certFile'], files.certFile),
+      attempt([...path, 'keyFile'], () => readPrivateKey('', files.keyFile)),
+    ];
+    if (areReadable.every(Boolean) && attempt([...path, 'keyFile'], () => readPair('', files)))
+      attempt([...path, 'certFile'], use);
+  };
+
+  const { tls } = config.listen;
+  if (tls !== undefined) pair(['listen', 'tls'], tls, () => warnings.push(...listenerTlsWarnings(config)));
   certificates(['session', 'redis', 'caFile'], session.redis?.caFile);
   for (const frontend of frontends) {
     const path = pathOf(frontend);
@@ -43,17 +56,14 @@ export async function checkFiles(config: Config): Promise<{ problems: CrossProbl
     for (const { name, caFile } of bearerIssuers) certificates([...path, 'bearerIssuers', name, 'caFile'], caFile);
     for (const api of apis) {
       const at = [...path, 'apis', api.name];
-      const { caFile, clientCertificate: pair } = api;
-      const areReadable = [
-        certificates([...at, 'caFile'], caFile),
-        pair === undefined || certificates([...at, 'clientCertificate', 'certFile'], pair.certFile),
-        pair === undefined || attempt([...at, 'clientCertificate', 'keyFile'], () => readPrivateKey('', pair.keyFile)),
-      ].every(Boolean);
-      // Together: the key has to be that of the certificate.
+      const { caFile, clientCertificate } = api;
       const key = at.map(String).join('.');
-      if (areReadable && pair !== undefined)
-        attempt([...at, 'clientCertificate', 'keyFile'], () =>
-          loadUpstreamTls(api, key, (warning) => warnings.push(warning)),
+      const isTrustReadable = certificates([...at, 'caFile'], caFile);
+      if (clientCertificate !== undefined)
+        pair(
+          [...at, 'clientCertificate'],
+          clientCertificate,
+          () => isTrustReadable && loadUpstreamTls(api, key, (warning) => warnings.push(warning)),
         );
     }
     if (files !== undefined) attempt([...path, 'files'], () => readFolder(files));

@@ -103,6 +103,13 @@ export function buildConfig(
     problems,
   );
   checkKeysApart(input, named, problems);
+  frontends.forEach(({ isSecure }, index) => {
+    if (input.listen.tls !== undefined && !isSecure)
+      problems.push({
+        path: [...(named[index]?.path ?? []), 'publicUrl'],
+        message: 'is http, and listen.tls speaks https: write https://, or remove listen.tls',
+      });
+  });
   warnings.push(
     ...named.flatMap(({ name, input: { apis } }) => forwardProxyWarnings(name, apis, forwardProxies)),
     ...exposureWarnings(input),

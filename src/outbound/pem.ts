@@ -18,6 +18,25 @@ export function readPrivateKey(key: string, file: string): string {
   return readPem(key, file, createPrivateKey);
 }
 
+/** A certificate (its own first, then intermediates) and its key, as PEM. */
+export interface Pair {
+  cert: string;
+  key: string;
+  certificate: X509Certificate;
+}
+
+/** Reads both, and throws where they don't belong together. `key`: of the setting that has `certFile` and `keyFile`. */
+export function readPair(key: string, { certFile, keyFile }: { certFile: string; keyFile: string }): Pair {
+  const cert = readCertificates(`${key}.certFile`, certFile);
+  const privateKey = readPrivateKey(`${key}.keyFile`, keyFile);
+  const certificate = new X509Certificate(cert);
+  if (!certificate.checkPrivateKey(createPrivateKey(privateKey)))
+    throw new Error(
+      `${key}.keyFile: ${shownPath(keyFile)} is not the key of the first certificate in certFile: pair them`,
+    );
+  return { cert, key: privateKey, certificate };
+}
+
 function readPem(key: string, file: string, check: (pem: string) => unknown): string {
   let pem: string;
   try {

@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import type { Finding } from '../../src/check/finding.ts';
@@ -157,6 +159,7 @@ describe('the files, without --connect', () => {
         clientCertificate: { certFile: join(folder, 'a-client.pem'), keyFile: join(folder, 'wrong-key.pem') },
       };
       data.files = join(folder, 'no-such-build');
+      data.listen = { tls: { certFile: join(folder, 'empty.pem'), keyFile: missing } };
     });
     expect(found).toEqual([
       expect.stringMatching(/^authorizationServer\.caFile: can't read .*\(ENOENT\): correct the path/),
@@ -164,10 +167,45 @@ describe('the files, without --connect', () => {
       expect.stringMatching(/^session\.redis\.caFile: .*has no usable PEM: /),
       expect.stringMatching(/^apis\.orders\.caFile: can't read .*\(ENOENT\): /),
       expect.stringMatching(
-        /^apis\.pair\.clientCertificate\.keyFile: .*is not the key of the certificate in certFile: /,
+        /^apis\.pair\.clientCertificate\.keyFile: .*is not the key of the first certificate in certFile: /,
       ),
       expect.stringMatching(/^bearerIssuers\.jwt\.caFile: can't read .*\(EISDIR\): /),
       expect.stringMatching(/^files: the folder can't be read \(ENOENT\): build the SPA first/),
+      expect.stringMatching(/^listen\.tls\.certFile: .*has no usable PEM: /),
+      expect.stringMatching(/^listen\.tls\.keyFile: can't read .*\(ENOENT\): /),
+    ]);
+  });
+
+  it('warns of a certificate of listen.tls that browsers refuse, and refuses one that is not that of the key', async () => {
+    const [certFile, keyFile] = [join(folder, 'listen.crt'), join(folder, 'listen.key')];
+    const told = async ({ cert }: { cert: string }, { key }: { key: string }) => {
+      await writeFile(certFile, cert);
+      await writeFile(keyFile, key);
+      const data = configOf({ issuer: 'https://id.example.com', clientId: 'x', clientSecret: 'a-real-one-8s7d6f' });
+      const written = await writeConfig({ ...data, listen: { tls: { certFile, keyFile } } });
+      onTestFinished(() => written.remove());
+      const started = startCloakroom('check', '--config', written.file);
+      return [await started.ended, started.stderr().replace(/^\S+\.yaml:\d+:\d+ /, '')];
+    };
+    const { wrongName, expired, good } = certificates;
+    expect(await told(expired, expired)).toEqual([
+      0,
+      expect.stringMatching(
+        /^warning: listen\.tls\.certFile: .* expired on .*2020.*\nwarning: .* is not for app\.example\.com of/m,
+      ),
+    ]);
+    expect(await told(wrongName, good)).toEqual([
+      1,
+      expect.stringMatching(
+        / listen\.tls\.keyFile: .* is not the key of the first certificate in certFile: pair them$/m,
+      ),
+    ]);
+    const { stdout: weak } = await promisify(execFile)('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:1024', '-nodes', '-subj', '/CN=x', '-keyout', '-'],
+    ]);
+    expect(await told({ cert: weak }, { key: weak })).toEqual([
+      1,
+      expect.stringMatching(/ listen\.tls\.certFile: OpenSSL does not take it \(ERR_SSL_EE_KEY_TOO_SMALL\): /),
     ]);
   });
 

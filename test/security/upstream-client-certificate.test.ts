@@ -131,7 +131,7 @@ describe('files of certificates', () => {
     [
       'a key of another certificate',
       () => ({ clientCertificate: { certFile: file('client.crt'), keyFile: file('foreign.key') } }),
-      /^apis\.orders\.clientCertificate\.keyFile: .* is not the key of the certificate in certFile/,
+      /^apis\.orders\.clientCertificate\.keyFile: .* is not the key of the first certificate in certFile/,
     ],
   ])('stop the start and name the setting: %s', async (_name, api, message) => {
     const text = await start(api());

@@ -196,6 +196,18 @@ export const configSchema = z
       .strictObject({
         host: z.string().prefault('0.0.0.0').meta({ description: 'Address to listen on.' }),
         port: z.number().int().min(0).max(65535).prefault(8080),
+        tls: z
+          .strictObject({
+            certFile: z.string().min(1).meta({
+              description: 'PEM file with the certificate of `publicUrl`, then its intermediates (`fullchain.pem`).',
+            }),
+            keyFile: z.string().min(1).meta({ description: 'PEM file with its private key, without a passphrase.' }),
+          })
+          .optional()
+          .meta({
+            description:
+              'Speak https (TLS 1.2 or later) where no TLS terminator is in front. Both files are read again when they change. Plain http when absent.',
+          }),
       })
       .prefault({})
       .meta({ description: 'Where browsers (or the TLS terminator in front) connect.' }),

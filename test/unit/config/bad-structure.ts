@@ -47,6 +47,33 @@ export const badStructure: Record<string, Case[]> = {
       /a header of its own, such as x-id-token/,
     ),
   ],
+  'TLS of our own': [
+    [
+      'for an http publicUrl',
+      (d) =>
+        Object.assign(d, {
+          publicUrl: 'http://localhost:8080',
+          listen: { tls: { certFile: '/tls.crt', keyFile: '/tls.key' } },
+        }),
+      'publicUrl',
+      /is http, and listen\.tls speaks https: write https:\/\/, or remove listen\.tls/,
+    ],
+    [
+      'for one http publicUrl among others',
+      (d) => {
+        frontends({ one: frontend('https://a.example.com'), two: frontend('http://localhost:8080') })(d);
+        d.listen = { tls: { certFile: '/tls.crt', keyFile: '/tls.key' } };
+      },
+      'frontends.two.publicUrl',
+      /is http, and listen\.tls speaks https/,
+    ],
+    [
+      'without a key',
+      (d) => Object.assign(d, { listen: { tls: { certFile: '/a' } } }),
+      'listen.tls.keyFile',
+      /required/,
+    ],
+  ],
   'unknown keys': [
     ['at the top', (d) => Object.assign(d, { sesion: {} }), 'sesion', /did you mean session\?/],
     ['in a block', (d) => Object.assign(d.session, { keyz: [] }), 'session.keyz', /did you mean keys\?/],

@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { limitedAs, peerAddress } from './client-address.ts';
+import type { TLSSocket } from 'node:tls';
+import { limitedAs, peerAddress } from '../http/client-address.ts';
 
 /**
  * Requests on one connection that have no answer yet. Browsers send one at a time, proxies too; whoever sends thousands
@@ -77,6 +78,27 @@ function boundPipelining(server: Server, onRefused: () => void): void {
     response.once('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1));
     return true;
   }
+}
+
+/**
+ * Browsers open connections ahead and send nothing on them yet. Node does not count those as idle: a drain would wait.
+ * Returns what closes them; with TLS, also those that are shaking hands, and those that do so afterwards.
+ */
+export function followUnused(server: Server): () => void {
+  let isClosing = false;
+  const sockets = new Set<Socket>();
+  const follow = (socket: Socket) => {
+    if (isClosing) return void socket.destroy();
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  };
+  server.on('connection', follow);
+  // Its bytes are those of requests; those of the connection below are the handshake's.
+  server.on('secureConnection', (socket: TLSSocket) => follow(socket));
+  return () => {
+    isClosing = true;
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  };
 }
 
 /** Destroys a connection in the midst of its requests. */

@@ -4,7 +4,7 @@ import type { BearerIdentity } from '../bearer/claims.ts';
 import type { Api, RequireConfig } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { limitedAs } from '../http/client-address.ts';
-import { csrfFault } from '../http/request-source.ts';
+import { csrfDetail, csrfFault } from '../http/request-source.ts';
 import {
   CsrfRejected,
   PolicyDenied,
@@ -188,8 +188,10 @@ function refuseForgery({ frontend, metrics }: FrontendContext, api: Api, call: C
   const fault = csrfFault(call.method, call.headers, frontend.origin, api.csrf);
   if (fault === undefined) return undefined;
   metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
-  call.log.info({ frontend: frontend.name, api: api.name, reason: fault, audit: 'csrf_rejected' }, 'request refused');
-  return problem(CsrfRejected);
+  const detail = csrfDetail(fault, call.method, call.headers, frontend.origin);
+  const facts = { frontend: frontend.name, api: api.name, reason: fault, detail };
+  call.log.info({ ...facts, audit: 'csrf_rejected' }, 'request refused');
+  return problem(CsrfRejected, { detail });
 }
 
 /** The rules that match against what the caller is now. */

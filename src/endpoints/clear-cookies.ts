@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { cookieNames, expiredCookies } from '../http/cookies.ts';
+import { csrfDetail } from '../http/request-source.ts';
 import { CsrfRejected, problem } from '../problems/errors.ts';
 
 /**
@@ -10,7 +11,7 @@ import { CsrfRejected, problem } from '../problems/errors.ts';
  */
 export async function clearCookies(
   { frontend, metrics }: FrontendContext,
-  { headers }: FastifyRequest,
+  { method, headers }: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
   const site = headers['sec-fetch-site'];
@@ -18,7 +19,7 @@ export async function clearCookies(
   const isOurs = site === 'same-origin' || (site === undefined && headers.origin === frontend.origin);
   if (!isOurs) {
     metrics.csrfRejections.inc({ frontend: frontend.name, reason: 'cross-site' });
-    throw problem(CsrfRejected);
+    throw problem(CsrfRejected, { detail: csrfDetail('cross-site', method, headers, frontend.origin) });
   }
   reply.header('clear-site-data', '"cookies"');
   const names = cookieNames(headers.cookie);

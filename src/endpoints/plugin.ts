@@ -2,7 +2,7 @@ import fastifyRateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify';
 import type { FrontendContext } from '../frontend/context.ts';
 import { limitedAs } from '../http/client-address.ts';
-import { csrfFault } from '../http/request-source.ts';
+import { type CsrfFault, csrfDetail, csrfFault } from '../http/request-source.ts';
 import { CsrfRejected, MethodNotAllowed, problem, RateLimited, RouteUnknown } from '../problems/errors.ts';
 import { ownHeaders } from '../problems/security-headers.ts';
 import { sessionPlugin } from '../session/plugin.ts';
@@ -64,8 +64,9 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
         const fault = csrfFaultOf(endpoint, request, frontend.origin);
         if (fault === undefined) return;
         metrics.csrfRejections.inc({ frontend: frontend.name, reason: fault });
-        request.log.info({ frontend: frontend.name, reason: fault, audit: 'csrf_rejected' }, 'request refused');
-        throw problem(CsrfRejected);
+        const detail = csrfDetail(fault, request.method, request.headers, frontend.origin);
+        request.log.info({ frontend: frontend.name, reason: fault, detail, audit: 'csrf_rejected' }, 'request refused');
+        throw problem(CsrfRejected, { detail });
       },
       handler: (request, reply) => endpoint.handler(context, request, reply),
     });
@@ -78,7 +79,7 @@ export async function endpointsPlugin(scope: FastifyInstance, context: FrontendC
   }
 }
 
-function csrfFaultOf({ method, csrf }: Endpoint, request: FastifyRequest, origin: string): string | undefined {
+function csrfFaultOf({ method, csrf }: Endpoint, request: FastifyRequest, origin: string): CsrfFault | undefined {
   if (csrf === 'own') return undefined;
   const fault = csrfFault(method, request.headers, origin, 'header');
   // A read changes nothing and is useless to a foreign page; only one that says that it is foreign is refused.

@@ -94,6 +94,9 @@ export const problemShape = z
     code: z.string().meta({ description: 'See docs/errors.md.' }),
     title: z.string(),
     status: z.number().int(),
+    detail: z.string().optional().meta({
+      description: 'What it was about this request, for developers: a refused Origin or Host, and what is expected.',
+    }),
     requestId: z.string(),
     loginUrl: z
       .string()

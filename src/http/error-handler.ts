@@ -101,6 +101,7 @@ export function buildErrorHandler(options: ErrorHandlerOptions) {
         code: known.code,
         title: known.message,
         status,
+        ...(known.detail === undefined ? {} : { detail: known.detail }),
         requestId: request.id,
         ...(helpsToLogIn && loginUrl !== undefined ? { loginUrl } : {}),
       }),

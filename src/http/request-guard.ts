@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { isLoopbackHost } from '../config/schema/values.ts';
 import {
   ExpectationFailed,
   HeadersTooMany,
@@ -64,6 +65,7 @@ export function registerRequestGuard(server: FastifyInstance, options: GuardOpti
   const { frontends, findPlace, limits, isDraining, readClientAddress } = options;
   server.decorateRequest('clientAddress', '');
   const hosts = new Set(frontends.map(({ host }) => host));
+  const refuseHost = buildRefuseHost([...hosts]);
   server.addHook('onRequest', (request, reply, done) => {
     const address = readClientAddress(request.raw);
     if (address === undefined) {
@@ -83,8 +85,8 @@ export function registerRequestGuard(server: FastifyInstance, options: GuardOpti
     // body that was never there (`optimizeEmptyRequests` in app.ts), so that it would wait for ever.
     if (headers['content-type'] !== undefined && !isWithBody(headers)) delete headers['content-type'];
     if (fault === undefined) done();
-    else if (fault !== 'cookies') done(problem(fault));
-    else done(cookieProblem(request, frontends));
+    else if (fault === 'cookies') done(cookieProblem(request, frontends));
+    else done(fault === HostUnknown ? refuseHost(request) : problem(fault));
   });
 }
 
@@ -121,6 +123,37 @@ function requestFault(
   // What means one thing to everybody is left to the router: nearly all requests.
   if (targetFault(url) === undefined) return undefined;
   return findPlace(host, url)?.kind === 'ambiguous' ? PathNotCanonical : undefined;
+}
+
+/** Scanners ask for thousands of hosts; an operator reads a few lines. */
+const mostToldHosts = 20;
+/** Milliseconds. */
+const toldAnewAfter = 3_600_000;
+
+/**
+ * Says which Host came and which are expected: to whoever is on this machine where `publicUrl` is, as developers are,
+ * else in the log alone. By now it has the characters of a host.
+ */
+function buildRefuseHost(hosts: string[]): (request: FastifyRequest) => Problem {
+  const isLocal = hosts.every((host) => isLoopbackHost(new URL(`http://${host}`).hostname));
+  const told = new Set<string>();
+  let since = performance.now();
+  return ({ clientAddress, headers, log }) => {
+    const host = (headers.host ?? '').toLowerCase().slice(0, 100);
+    if (performance.now() - since > toldAnewAfter) {
+      told.clear();
+      since = performance.now();
+    }
+    if (!told.has(host) && told.size < mostToldHosts) {
+      told.add(host);
+      log.info({ host, expected: hosts.slice(0, 10) }, 'a request for a host that no publicUrl has');
+    }
+    if (!isLocal || !/^(127\.|::1$)/.test(clientAddress)) return problem(HostUnknown);
+    const expected = hosts.map((each) => `"${each}"`).join(' or ');
+    return problem(HostUnknown, {
+      detail: `Host is "${host}", expected is ${expected}. Open the address of publicUrl, or correct it. A development server’s proxy in front must leave Host as it is (changeOrigin: false).`,
+    });
+  };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { isLoopbackHost } from '../config/schema/values.ts';
 
 /** Where a request comes from, by Fetch metadata; older browsers fall back to `Origin` and `Accept`. Pure. */
 
@@ -53,6 +54,37 @@ export function csrfFault(
   if (method === 'GET' || method === 'HEAD') return isSameOrigin || hasHeader ? undefined : 'origin-unknown';
   if (!isSameOrigin) return 'origin-unknown';
   return mode === 'origin' || hasHeader ? undefined : 'header-missing';
+}
+
+/** For developers: what of this defence is missing, what came, and what is usually the reason. */
+export function csrfDetail(
+  fault: CsrfFault,
+  method: string,
+  { origin: sent, 'sec-fetch-site': site, 'x-csrf': csrf }: IncomingHttpHeaders,
+  origin: string,
+): string {
+  if (fault === 'header-missing')
+    return `x-csrf ${csrf === undefined ? 'is missing' : 'has another value'}, expected is "1".`;
+  if (sent !== undefined && sent !== origin) return foreignOriginDetail(sent, origin);
+  if (site !== undefined) {
+    const word = /^[a-z-]{1,20}$/.test(site) ? `"${site}"` : 'no word of it';
+    return `Sec-Fetch-Site is ${word}, expected is "same-origin".`;
+  }
+  return method === 'GET' || method === 'HEAD'
+    ? `Origin, Sec-Fetch-Site and x-csrf are missing, expected is one of Origin: ${origin} and x-csrf: 1.`
+    : `Origin and Sec-Fetch-Site are missing, expected is Origin: ${origin}.`;
+}
+
+/** What is told of an `Origin` that is not ours. Only what can be one is repeated. */
+export function foreignOriginDetail(sent: string | undefined, origin: string): string {
+  const expected = `expected is "${origin}".`;
+  if (sent === undefined) return `Origin is missing, ${expected}`;
+  if (!/^([a-z][a-z0-9+.-]*:\/\/[a-z0-9.:[\]_-]+|null)$/i.test(sent) || sent.length > 200)
+    return `Origin is no origin, ${expected}`;
+  const isLocal = [sent, origin].every((each) => URL.canParse(each) && isLoopbackHost(new URL(each).hostname));
+  const hint =
+    ' Behind a development server’s proxy publicUrl is the address in the browser, and the proxy leaves Host as it is (changeOrigin: false).';
+  return `Origin is "${sent}", ${expected}${isLocal ? hint : ''}`;
 }
 
 /** May a login begin here? Our own pages, the address bar and bookmarks; not another site's image or frame (LG10, T7). */

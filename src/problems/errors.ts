@@ -228,6 +228,8 @@ export const ForwardAuthDenied = define(
 export const Internal = define('BFF_INTERNAL', 'Something went wrong here: tell the operator the request id.', 500);
 
 export interface ProblemDetails {
+  /** What it was about this request, for developers (RFC 9457 §3.1.4). Nothing of it may be foreign text or a secret. */
+  detail?: string;
   /** For operators. */
   cause?: unknown;
   /** Seconds for `Retry-After`. */

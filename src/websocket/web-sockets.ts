@@ -7,6 +7,7 @@ import { followed, type ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
 import { limitedAs } from '../http/client-address.ts';
+import { foreignOriginDetail } from '../http/request-source.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
 import {
   problem,
@@ -109,7 +110,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       // A program, which has no origin. No page can send this header with a handshake, and no cookie counts beside it.
       if (origin === undefined && authorization !== undefined && api.accept.includes('bearer')) return;
       log.info({ ...labels, origin: origin?.slice(0, 100), audit: 'websocket_origin_refused' }, 'request refused');
-      throw problem(WebSocketOriginRefused);
+      const detail = foreignOriginDetail(origin, frontend.origin);
+      throw problem(WebSocketOriginRefused, settings.origins === undefined ? { detail } : {});
     },
 
     async open(request, reply, path, buildHeaders) {

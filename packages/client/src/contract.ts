@@ -90,6 +90,8 @@ export interface Problem {
   code: string;
   title: string;
   status: number;
+  /** What it was about this request, for developers: a refused Origin or Host, and what is expected. */
+  detail?: string | undefined;
   requestId: string;
   /** Present where logging in helps: ready to go to, also with `return_to` added. */
   loginUrl?: string | undefined;

@@ -156,6 +156,8 @@ async function frontendPlugin(scope: FastifyInstance, { context }: { context: Fr
     await scope.register(async (inner) => forwardAuthPlugin(inner, { context, forwardAuth }));
   for (const api of frontend.apis)
     if (api.upstream.length > 0) await scope.register(async (inner) => proxyPlugin(inner, { context, api }));
+  const { devServer } = frontend;
+  if (devServer !== undefined) await scope.register(async (inner) => proxyPlugin(inner, { context, api: devServer }));
   if (frontend.files !== undefined) {
     const { filesPlugin } = await import('./files/plugin.ts'); // nobody else waits for what it needs
     await scope.register(async (inner) => filesPlugin(inner, context));
@@ -171,7 +173,9 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
     for (const spelling of hostSpellings(host, [isSecure ? 443 : 80])) frontendHosts.set(spelling, host);
   // Host names have no case; the router compares them as text.
   const plainHost = (host: string) => frontendHosts.get(host.toLowerCase()) ?? host.toLowerCase();
-  const hasWebSockets = config.frontends.some(({ apis }) => apis.some(({ websocket }) => websocket !== undefined));
+  const hasWebSockets = config.frontends.some(
+    ({ apis, devServer }) => devServer !== undefined || apis.some(({ websocket }) => websocket !== undefined),
+  );
   const { limits } = config;
   const tls = openListenerTls(config, limits.headersTimeout);
   const http = {

@@ -52,9 +52,10 @@ function tasksOf(frontend: Frontend, { forwardProxies: proxies }: Config): Task[
         run: (report) => checkBearerIssuer(issuer, { key, proxies, timeout: timeout(issuer.timeout), report }),
       };
     }),
-    ...frontend.apis.map((api): Task => {
-      const key = at('apis', api.name);
-      return { key, run: (report) => checkUpstreams(api, { key, proxies, report }) };
+    ...[...frontend.apis, ...(frontend.devServer === undefined ? [] : [frontend.devServer])].map((api): Task => {
+      const key = api === frontend.devServer ? at('devServer') : at('apis', api.name);
+      const place = api === frontend.devServer ? key : `${key}.upstream`;
+      return { key, run: (report) => checkUpstreams(api, { key, place, proxies, report }) };
     }),
   ];
 }
@@ -82,13 +83,13 @@ function nameOf(error: unknown): string {
 /** Connects to each target as calls would, and sends nothing. */
 async function checkUpstreams(
   api: Api,
-  { key, proxies, report }: { key: string; proxies: ForwardProxies; report: Report },
+  { key, place, proxies, report }: { key: string; place: string; proxies: ForwardProxies; report: Report },
 ): Promise<void> {
   const secureContext = loadUpstreamTls(api, key, () => undefined);
   const options = { secureContext, timeout: Math.min(api.timeouts.connect, 3000), report };
   const ways = api.forwardProxy ? { proxies } : {};
   const targets = api.upstream.map((target, index) =>
-    checkReach({ ...options, ...ways, key: `${key}.upstream${api.upstream.length > 1 ? `.${index}` : ''}`, target }),
+    checkReach({ ...options, ...ways, key: api.upstream.length > 1 ? `${place}.${index}` : place, target }),
   );
   await Promise.all(targets);
 }

@@ -12,7 +12,7 @@ import {
 import { bearerWarnings, checkBearer } from './bearer-checks.ts';
 import { cookieNameFault, defaultCookieName } from './cookie-name.ts';
 import type { CrossProblem } from './document.ts';
-import { checkForwardAuth, exposureWarnings } from './exposure.ts';
+import { buildDevServer, checkForwardAuth, checkListenerTls, exposureWarnings } from './exposure.ts';
 import { checkClientAuthentication, checkKeysApart } from './key-checks.ts';
 import { checkRedis, type RedisConfig } from './redis.ts';
 import type { ApiConfig } from './schema/api.ts';
@@ -72,6 +72,8 @@ export interface Frontend {
   forwardAuth?: ForwardAuthConfig;
   bearerIssuers: BearerIssuer[];
   files?: string;
+  /** What has the rest of the paths instead of `files`: as an API that is public and knows no method and no header of ours. */
+  devServer?: Api;
 }
 
 export interface Config
@@ -97,19 +99,10 @@ export function buildConfig(
     buildFrontend(name, path, frontend, problems, warnings),
   );
   checkFrontendsApart(frontends, named, problems, warnings);
-  checkForwardAuth(
-    frontends.map((frontend, index) => ({ ...frontend, path: named[index]?.path ?? [] })),
-    input.trustedProxies,
-    problems,
-  );
+  const placed = frontends.map((frontend, index) => ({ ...frontend, path: named[index]?.path ?? [] }));
+  checkForwardAuth(placed, input.trustedProxies, problems);
   checkKeysApart(input, named, problems);
-  frontends.forEach(({ isSecure }, index) => {
-    if (input.listen.tls !== undefined && !isSecure)
-      problems.push({
-        path: [...(named[index]?.path ?? []), 'publicUrl'],
-        message: 'is http, and listen.tls speaks https: write https://, or remove listen.tls',
-      });
-  });
+  checkListenerTls(placed, input.listen, problems);
   warnings.push(
     ...named.flatMap(({ name, input: { apis } }) => forwardProxyWarnings(name, apis, forwardProxies)),
     ...exposureWarnings(input),
@@ -161,7 +154,7 @@ interface NamedFrontend {
 
 function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFrontend[] {
   if (input.frontends !== undefined) {
-    for (const key of ['publicUrl', 'authorizationServer', 'forwardAuth', 'files'] as const) {
+    for (const key of ['publicUrl', 'authorizationServer', 'forwardAuth', 'files', 'devServer'] as const) {
       if (input[key] !== undefined)
         problems.push({ path: [key], message: 'stands beside frontends: move it into one of them' });
     }
@@ -185,12 +178,12 @@ function namedFrontends(input: ConfigInput, problems: CrossProblem[]): NamedFron
     }
     return [];
   }
-  const { cookie, apis, bearerIssuers, forwardAuth, files } = input;
+  const { cookie, apis, bearerIssuers, forwardAuth, files, devServer } = input;
   return [
     {
       name: 'default',
       path: [],
-      input: { publicUrl, authorizationServer, cookie, apis, bearerIssuers, forwardAuth, files },
+      input: { publicUrl, authorizationServer, cookie, apis, bearerIssuers, forwardAuth, files, devServer },
     },
   ];
 }
@@ -256,6 +249,7 @@ function buildFrontend(
     ...(input.forwardAuth === undefined ? {} : { forwardAuth: input.forwardAuth }),
     bearerIssuers: Object.entries(input.bearerIssuers).map(([issuerName, issuer]) => ({ ...issuer, name: issuerName })),
     ...(input.files === undefined ? {} : { files: input.files }),
+    ...buildDevServer(input, { path, publicUrl, basePath }, problems),
   };
 }
 

@@ -1,7 +1,9 @@
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { CrossProblem } from './document.ts';
 import { buildRangeCheck } from './schema/address-range.ts';
-import type { ConfigInput, ForwardAuthConfig } from './schema/schema.ts';
+import { type ApiConfig, api } from './schema/api.ts';
+import type { ConfigInput, ForwardAuthConfig, FrontendInput } from './schema/schema.ts';
+import { isLoopbackHost } from './schema/values.ts';
 
 /** Loopback, private and link-local networks: nobody on the Internet has such an address (RFC 6890). */
 const inside = new BlockList();
@@ -63,6 +65,51 @@ function isReachable(host: string): boolean {
   const address = host.replace(/^\[(.*)\]$/, '$1');
   const family = isIP(address);
   return family !== 0 && !inside.check(address, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** What listens by https is found by https. */
+export function checkListenerTls(
+  frontends: { path: PropertyKey[]; isSecure: boolean }[],
+  { tls }: ConfigInput['listen'],
+  problems: CrossProblem[],
+): void {
+  for (const { path, isSecure } of frontends)
+    if (tls !== undefined && !isSecure)
+      problems.push({
+        path: [...path, 'publicUrl'],
+        message: 'is http, and listen.tls speaks https: write https://, or remove listen.tls',
+      });
+}
+
+/**
+ * A development server reads any file of its project for whoever asks, and runs none of our checks: it must not be found
+ * from outside of the machine. It is forwarded to as to a public API that takes all paths which nothing else has.
+ */
+export function buildDevServer(
+  { devServer, files }: FrontendInput,
+  { path: at, publicUrl, basePath }: { path: PropertyKey[]; publicUrl: URL; basePath: string },
+  problems: CrossProblem[],
+): { devServer?: ApiConfig & { name: string } } {
+  if (devServer === undefined) return {};
+  const report = (message: string) => problems.push({ path: [...at, 'devServer'], message });
+  if (files !== undefined) report('stands beside files: remove one of them');
+  if (!isLoopbackHost(publicUrl.hostname))
+    report(
+      'is for development on this machine: write a publicUrl such as http://localhost:8080, or build the page and set files',
+    );
+  if (devServer === publicUrl.origin) report('is publicUrl itself: give the development server a port of its own');
+  const settings = api.parse({
+    path: '/dev-server',
+    upstream: devServer,
+    rewritePath: basePath === '' ? '/' : basePath, // bundlers know it as their base
+    token: 'none',
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
+    cache: true, // as the development server says
+    timeouts: { headers: '5m' }, // it may be bundling
+    breaker: { failures: 1_000_000 }, // whoever restarts it waits for it
+    websocket: { idle: '24d', maxMessage: '256MiB' }, // its page loads itself anew when one is closed
+  });
+  return { devServer: { ...settings, name: 'dev-server', path: '' } };
 }
 
 /** Who may ask, and under which Host, must be clear: an answer has a token in it. */

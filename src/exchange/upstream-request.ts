@@ -21,6 +21,8 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
   const idTokenHeader = api.idTokenHeader ?? 'id-token';
   const ownVia = `1.1 ${pseudonym}`;
   const prefix = forwardedPrefix(`${frontend.basePath}${api.path}`, api.rewritePath);
+  // As from a page of its own: webpack’s refuses WebSockets without, and every one those of strangers.
+  const ownOrigin = api === frontend.devServer ? api.upstream[0] : undefined;
   return (
     { rawHeaders, via, clientAddress, id, hasBody }: Arrived,
     token: Pick<AttachedToken, 'accessToken' | 'idToken'> | undefined,
@@ -38,6 +40,7 @@ export function buildHeadersFor(frontend: Frontend, api: Api, pseudonym: string)
       via === undefined ? ownVia : `${via}, ${ownVia}`,
     ];
     if (prefix !== undefined) replaced.push('x-forwarded-prefix', prefix);
+    if (ownOrigin !== undefined) replaced.push('origin', ownOrigin);
     if (token !== undefined) replaced.push('authorization', `Bearer ${token.accessToken.reveal()}`);
     if (token?.idToken !== undefined) replaced.push(idTokenHeader, token.idToken.reveal());
     return buildUpstreamHeaders(rawHeaders, { extra, hasBody, replaced });

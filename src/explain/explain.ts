@@ -224,6 +224,14 @@ function chooseHost({ frontends }: Config, { host }: Question): string {
 function outsideApis({ kind, frontend }: Place, head: Head, lines: Lines): Explanation {
   if (kind !== 'files')
     throw new UnclearQuestionError(`${head.target} is Cloakroom’s own: what it answers is in docs/endpoints.md`);
+  const { devServer } = frontend;
+  if (devServer?.methods.some((method) => method === head.method)) {
+    lines.push([
+      'devServer',
+      `${devServer.upstream.join()}: whatever is no API’s, from this machine, without cookie and token`,
+    ]);
+    return { isAllowed: true, text: format(`${head.method} ${head.target}: allowed`, lines) };
+  }
   if (frontend.files === undefined || !['GET', 'HEAD'].includes(head.method))
     return refused(head, { type: RouteUnknown, why: 'no API of the frontend has this path' }, lines);
   lines.push(['files', `${frontend.files}: a file of the page, or index.html; without a session, and never forwarded`]);

@@ -37,6 +37,11 @@ export function peerAddress({ remoteAddress }: Socket): string | undefined {
   return remoteAddress === undefined ? undefined : plain(remoteAddress);
 }
 
+/** Of this machine, in the one spelling that addresses have here. */
+export function isLoopbackAddress(address: string): boolean {
+  return address.startsWith('127.') || address === '::1';
+}
+
 /** Out of the spelling that the system has. */
 function plain(address: string): string {
   const zoneAt = address.indexOf('%');

@@ -15,7 +15,7 @@ import {
 } from '../problems/errors.ts';
 import type { FindPlace } from '../routing/places.ts';
 import { isBelow, targetFault } from '../routing/request-path.ts';
-import type { ReadClientAddress } from './client-address.ts';
+import { isLoopbackAddress, type ReadClientAddress } from './client-address.ts';
 import { cookieNames } from './cookies.ts';
 import { handshakeSocket } from './upgrade.ts';
 
@@ -148,7 +148,7 @@ function buildRefuseHost(hosts: string[]): (request: FastifyRequest) => Problem 
       told.add(host);
       log.info({ host, expected: hosts.slice(0, 10) }, 'a request for a host that no publicUrl has');
     }
-    if (!isLocal || !/^(127\.|::1$)/.test(clientAddress)) return problem(HostUnknown);
+    if (!isLocal || !isLoopbackAddress(clientAddress)) return problem(HostUnknown);
     const expected = hosts.map((each) => `"${each}"`).join(' or ');
     return problem(HostUnknown, {
       detail: `Host is "${host}", expected is ${expected}. Open the address of publicUrl, or correct it. A development server’s proxy in front must leave Host as it is (changeOrigin: false).`,

@@ -4,8 +4,16 @@ import { type Admission, type Admitted, buildAuthorize, buildReview, type Caller
 import type { ReviewOf } from '../admission/follow-session.ts';
 import type { Api } from '../config/config.ts';
 import type { FrontendContext } from '../frontend/context.ts';
+import { isLoopbackAddress } from '../http/client-address.ts';
 import { handshakeSocket } from '../http/upgrade.ts';
-import { Internal, LoopDetected, MethodNotAllowed, PathNotCanonical, problem } from '../problems/errors.ts';
+import {
+  Internal,
+  LoopDetected,
+  MethodNotAllowed,
+  PathNotCanonical,
+  problem,
+  RouteUnknown,
+} from '../problems/errors.ts';
 import { type FindPlace, hasInside } from '../routing/places.ts';
 import { pathBelow, queryOf } from '../routing/request-path.ts';
 import { createUpstream } from '../upstream/upstreams.ts';
@@ -67,12 +75,14 @@ export async function proxyPlugin(
   scope.removeAllContentTypeParsers();
   scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
 
-  const isOwn = hasInside(frontend, api)
-    ? (target: string) => {
-        const place = context.findPlace(frontend.host, target);
-        return place?.kind === 'api' && place.api === api;
-      }
-    : (target: string) => target.startsWith(prefix);
+  const isDevServer = api === frontend.devServer;
+  const isOwn =
+    isDevServer || hasInside(frontend, api)
+      ? (target: string) => {
+          const place = context.findPlace(frontend.host, target);
+          return isDevServer ? place?.kind === 'files' : place?.kind === 'api' && place.api === api;
+        }
+      : (target: string) => target.startsWith(prefix);
   const decide = (request: FastifyRequest, reply: FastifyReply): Admission | Promise<Admission> => {
     request.routeConfig = config;
     // The router decodes, the upstream would not: /%61pi would be matched as one path and sent as another (S3, T59).
@@ -81,6 +91,8 @@ export async function proxyPlugin(
       refuseMethod(request, reply, context.findPlace);
       throw problem(PathNotCanonical);
     }
+    if (isDevServer && !isLoopbackAddress(request.clientAddress))
+      throw problem(RouteUnknown, { detail: 'The development server is for this machine alone.' });
     checkMethod(api, request.method, reply);
     if (request.headers.via?.includes(context.pseudonym) === true) throw problem(LoopDetected);
     const { method, headers, log } = request;

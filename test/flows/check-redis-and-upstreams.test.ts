@@ -23,6 +23,18 @@ beforeAll(async () => {
 afterAll(() => files.remove());
 
 describe('upstreams', () => {
+  it('are as well a development server', async () => {
+    const devServer = await startEchoUpstream();
+    stopAfterwards(devServer);
+    const provider = await startEvil();
+    const data = { ...configOf(provider), publicUrl: 'http://localhost:8080', devServer: devServer.url };
+    const about = async () => linesOf(await check(data), 'ok', 'FAIL').filter((line) => line.includes('devServer'));
+    expect(await about()).toEqual([expect.stringMatching(/^ok {4}devServer: .* is reached$/)]);
+    data.devServer = `http://localhost:${await freePort()}`;
+    expect(await about()).toEqual([expect.stringMatching(/^FAIL {2}devServer: .*→/)]);
+    expect(devServer.requests).toEqual([]);
+  });
+
   it('are connected to as calls would be, and nothing is sent', async () => {
     const [plain, secure, bad] = [
       await startEchoUpstream(),

@@ -89,6 +89,18 @@ describe('cloakroom explain', () => {
     expect(said('/api/one/1', { sub: 'alice' })).toBeUndefined();
   });
 
+  it('says what a development server gets, and from where', async () => {
+    const local = readFileSync(config, 'utf8').replace('https://shop.example.com', 'http://localhost:8080');
+    const withDevServer = file('dev.yaml', `${local}devServer: http://localhost:5173\n`);
+    const { code, stdout } = await cloakroom('explain', 'GET', '/src/main.ts?t=1', '--config', withDevServer);
+    expect([code, stdout]).toEqual([
+      0,
+      expect.stringMatching(
+        /^GET \S+: allowed\n(.*\n)*devServer http:\/\/localhost:5173: whatever is no API’s, from this machine/,
+      ),
+    ]);
+  });
+
   it('prints no secret', async () => {
     const { stdout } = await explain('POST', '/api/orders/7/refunds', '--as', 'alice.json');
     expect(stdout).not.toContain('8s7d6f');
@@ -117,7 +129,7 @@ describe('cloakroom explain', () => {
       { target: '/api/orders/1', host: 'evil.example' },
       /no frontend is on the host evil\.example: use one of shop\.example/,
     ],
-    [{ target: '/api/orders/1', method: 'FETCH' }, /FETCH is no method of an API: use GET, HEAD/],
+    [{ target: '/api/orders/1', method: 'FETCH' }, /FETCH is no method of an API: use one of GET, HEAD/],
     [{ target: 'api/orders' }, /api\/orders is no path: give it as browsers ask for it/],
     [{ target: 'https://shop.example.com/api/orders' }, /is no path/],
     [{ target: '/bff/session' }, /\/bff\/session is Cloakroom’s own: .*docs\/endpoints\.md/],

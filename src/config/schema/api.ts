@@ -136,12 +136,9 @@ export const api = z.strictObject({
     description:
       '`header`: an unsafe request needs to be same-origin and carry `x-csrf: 1`. `origin`: same-origin is enough, for HTML forms.',
   }),
-  forwardHeaders: z
-    .array(headerName)
-    .prefault([])
-    .meta({
-      description: 'Request headers to pass on besides the standard ones (docs/headers.md), such as `x-shop-*`.',
-    }),
+  forwardHeaders: z.array(headerName).prefault([]).meta({
+    description: 'Request headers to pass on besides the standard ones (docs/headers.md), such as `x-shop-*`.',
+  }),
   returnHeaders: z.array(headerName).prefault([]).meta({
     description:
       'Response headers to pass back besides the standard ones (docs/headers.md), such as `x-total-count`; none that steers caches or is about the whole origin.',

@@ -4,7 +4,7 @@ import { api } from './api.ts';
 import { authorizationServer } from './authorization-server.ts';
 import { bearerIssuer } from './bearer.ts';
 import { limits } from './limits.ts';
-import { duration, oneYear, secret, serverKey, url } from './values.ts';
+import { duration, isLoopbackHost, oneYear, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
 
@@ -186,6 +186,19 @@ const frontendShape = {
     .string()
     .optional()
     .meta({ description: 'Folder of the built SPA to serve at `/`; navigations to unknown paths get its index.html.' }),
+  devServer: z
+    .string()
+    .refine(
+      (text) => /^http:\/\/[^/?#@]+\/?$/.test(text) && URL.canParse(text) && isLoopbackHost(new URL(text).hostname),
+      'must be an http origin of this machine, such as http://localhost:5173: start the development server here, without TLS and without a path',
+    )
+    .transform((text) => new URL(text).origin)
+    .optional()
+    .meta({
+      description:
+        'Instead of `files`, on a developer’s machine only: the bundler’s development server, which gets whatever is neither an API’s nor Cloakroom’s own, its WebSocket too (docs/apis.md).',
+      examples: ['http://localhost:5173'],
+    }),
 };
 
 const frontend = z.strictObject(frontendShape);

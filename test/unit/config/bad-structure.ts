@@ -47,6 +47,48 @@ export const badStructure: Record<string, Case[]> = {
       /a header of its own, such as x-id-token/,
     ),
   ],
+  'a development server': [
+    [
+      'for a page on the Internet',
+      (d) => Object.assign(d, { devServer: 'http://localhost:5173' }),
+      'devServer',
+      /is for development on this machine: write a publicUrl such as http:\/\/localhost:8080, or build the page and set files/,
+    ],
+    ...each(
+      [
+        'http://10.0.0.7:5173',
+        'http://vite:5173',
+        'https://localhost:5173',
+        'http://localhost:5173/app',
+        'localhost:5173',
+      ],
+      (d, devServer) => Object.assign(d, { publicUrl: 'http://localhost:8080', devServer }),
+      'devServer',
+      /must be an http origin of this machine, such as http:\/\/localhost:5173/,
+    ),
+    [
+      'beside files',
+      (d) =>
+        Object.assign(d, { publicUrl: 'http://localhost:8080', devServer: 'http://localhost:5173', files: '/dist' }),
+      'devServer',
+      /stands beside files: remove one of them/,
+    ],
+    [
+      'that is Cloakroom itself',
+      (d) => Object.assign(d, { publicUrl: 'http://localhost:8080', devServer: 'http://localhost:8080' }),
+      'devServer',
+      /is publicUrl itself: give the development server a port of its own/,
+    ],
+    [
+      'beside frontends',
+      (d) => {
+        frontends({ one: frontend('https://a.example.com') })(d);
+        d.devServer = 'http://localhost:5173';
+      },
+      'devServer',
+      /stands beside frontends/,
+    ],
+  ],
   'TLS of our own': [
     [
       'for an http publicUrl',

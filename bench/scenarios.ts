@@ -1,4 +1,5 @@
 import type { Scenario } from './scenario.ts';
+import { measureFiles } from './scenarios/files.ts';
 import { measureLargeBody } from './scenarios/large-body.ts';
 import { measureLatency } from './scenarios/latency.ts';
 import { measureLogins } from './scenarios/logins.ts';
@@ -13,6 +14,7 @@ export const scenarios: readonly Scenario[] = [
   { name: 'workers', title: 'two workers', needs: [], run: measureWorkers },
   { name: 'web-sockets', title: 'WebSockets', needs: [], run: measureWebSockets },
   { name: 'large-body', title: 'large bodies', needs: [], run: measureLargeBody },
+  { name: 'files', title: 'files', needs: [], run: measureFiles },
   { name: 'refresh-storm', title: 'refresh storm', needs: [], run: measureRefreshStorm },
   { name: 'login', title: 'logins', needs: [], run: measureLogins },
   { name: 'start', title: 'start, and a session in Redis', needs: [], run: measureStart },

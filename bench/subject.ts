@@ -12,6 +12,8 @@ export interface Subject {
   logFile?: string;
   /** False: it runs on every core. */
   isPinned?: boolean;
+  /** It asks no upstream. */
+  answersItself?: true;
   /** Fewer for each request mean that it does not do what its row says. */
   leastRedisCommands?: number;
   /** And so do more. */

@@ -13,6 +13,8 @@ export interface Mode {
   /** More keys of the API. */
   api?: Record<string, unknown>;
   issuer?: string;
+  /** Folder of an SPA. */
+  files?: string;
 }
 
 /** A configuration as the documentation has it, with every protection and the request log at their defaults. */
@@ -35,6 +37,7 @@ export function buildConfig(stage: Stage, mode: Mode, port: number): Record<stri
       ...(store === 'redis' ? { redis: { url: stage.redis?.url, keyPrefix: `bench-${port}:` } } : {}),
       ...(nearCache === undefined ? {} : { nearCache: { enabled: nearCache } }),
     },
+    ...(mode.files === undefined ? {} : { files: mode.files }),
     // The one limit that is raised: all users log in from this address within seconds.
     limits: { loginsPerMinute: 100_000 },
     // The same path at the upstream, as with the proxies that rewrite nothing.

@@ -66,7 +66,7 @@ export async function checkFiles(config: Config): Promise<{ problems: CrossProbl
           () => isTrustReadable && loadUpstreamTls(api, key, (warning) => warnings.push(warning)),
         );
     }
-    if (files !== undefined) attempt([...path, 'files'], () => readFolder(files));
+    if (files !== undefined) attempt([...path, 'files'], () => readFolder(files.folder));
   }
   return { problems, warnings };
 }

@@ -20,6 +20,7 @@ import { type AuthorizationServerConfig, refreshLease } from './schema/authoriza
 import type { BearerIssuerConfig } from './schema/bearer.ts';
 import type {
   ConfigInput,
+  FilesConfig,
   ForwardAuthConfig,
   FrontendInput,
   SessionConfig as SessionInput,
@@ -71,7 +72,7 @@ export interface Frontend {
   apis: Api[];
   forwardAuth?: ForwardAuthConfig;
   bearerIssuers: BearerIssuer[];
-  files?: string;
+  files?: FilesConfig;
   /** What has the rest of the paths instead of `files`: as an API that is public and knows no method and no header of ours. */
   devServer?: Api;
 }
@@ -248,7 +249,9 @@ function buildFrontend(
     apis: Object.entries(input.apis).map(([apiName, api]) => ({ ...api, name: apiName })),
     ...(input.forwardAuth === undefined ? {} : { forwardAuth: input.forwardAuth }),
     bearerIssuers: Object.entries(input.bearerIssuers).map(([issuerName, issuer]) => ({ ...issuer, name: issuerName })),
-    ...(input.files === undefined ? {} : { files: input.files }),
+    ...(input.files === undefined
+      ? {}
+      : { files: typeof input.files === 'string' ? { folder: input.files } : input.files }),
     ...buildDevServer(input, { path, publicUrl, basePath }, problems),
   };
 }

@@ -234,7 +234,10 @@ function outsideApis({ kind, frontend }: Place, head: Head, lines: Lines): Expla
   }
   if (frontend.files === undefined || !['GET', 'HEAD'].includes(head.method))
     return refused(head, { type: RouteUnknown, why: 'no API of the frontend has this path' }, lines);
-  lines.push(['files', `${frontend.files}: a file of the page, or index.html; without a session, and never forwarded`]);
+  lines.push([
+    'files',
+    `${frontend.files.folder}: a file of the page, or index.html; without a session, and never forwarded`,
+  ]);
   return { isAllowed: true, text: format(`${head.method} ${head.target}: allowed`, lines) };
 }
 

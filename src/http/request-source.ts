@@ -14,6 +14,18 @@ export function isNavigation(headers: IncomingHttpHeaders): boolean {
   return headers['x-requested-with'] === undefined && (headers.accept ?? '').includes('text/html');
 }
 
+/**
+ * May the page be the answer where no file has this path? To navigations, and to programs that say nothing of what they
+ * want it for (link checkers, previews of chats), unless it looks like a file: a script tag never gets HTML (W59).
+ */
+export function admitsPage(headers: IncomingHttpHeaders, path: string): boolean {
+  if (headers['sec-fetch-mode'] !== undefined || isNavigation(headers)) return isNavigation(headers);
+  const { accept = '*/*', origin } = headers;
+  const isProgramOfPage =
+    headers['x-requested-with'] !== undefined || headers['x-csrf'] !== undefined || origin !== undefined;
+  return !isProgramOfPage && /(^|,)\s*(\*|text)\/\*/.test(accept) && !/\.\w+$/.test(path);
+}
+
 /** A frame in a page. It is no navigation, whoever opened it. */
 export function isFrame(headers: IncomingHttpHeaders): boolean {
   return headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'iframe';

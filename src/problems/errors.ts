@@ -108,6 +108,12 @@ export const WebSocketsFull = define(
 export const WebSocketNotAccepted = define('BFF_WEBSOCKET_NOT_ACCEPTED', 'The API did not accept the WebSocket.', 502);
 export const RouteUnknown = define('BFF_ROUTE_UNKNOWN', 'Nothing is served here.', 404);
 export const MethodNotAllowed = define('BFF_METHOD_NOT_ALLOWED', 'This method is not allowed here.', 405);
+export const PreconditionFailed = define(
+  'BFF_PRECONDITION_FAILED',
+  'The file is not the one that was asked for any more.',
+  412,
+);
+export const RangeUnsatisfiable = define('BFF_RANGE_UNSATISFIABLE', 'The file has no such range.', 416);
 export const BodyTooLarge = define('BFF_BODY_TOO_LARGE', 'The request body is larger than this API allows.', 413);
 export const MediaTypeUnsupported = define(
   'BFF_MEDIA_TYPE_UNSUPPORTED',

@@ -21,13 +21,14 @@ export function framedHeaders(scriptHash?: string): Record<string, string> {
   };
 }
 
-/** Headers of the SPA's files. Their content policy is the SPA's own affair, within limits that cost it nothing. */
+/**
+ * Headers of the SPA's files, besides their content policy. No `Cross-Origin-Resource-Policy`: they are public, and a
+ * login page may show the logo.
+ */
 export function fileHeaders(isSecure: boolean): Record<string, string> {
   return {
-    'content-security-policy': "base-uri 'self'; object-src 'none'; frame-ancestors 'self'",
     'referrer-policy': 'strict-origin-when-cross-origin',
     'x-content-type-options': 'nosniff',
-    'x-frame-options': 'SAMEORIGIN',
     ...transportSecurity(isSecure),
   };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { rawRequest } from '../support/raw-client.ts';
+import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
 // W17: the SPA's files are looked up by their names. What a name looks like to a router, and where a link leads, must
@@ -77,6 +78,13 @@ afterAll(async () => {
   await world.stop();
   await rm(folder, { recursive: true });
 });
+
+/** A change of the folder is served once it has settled. */
+const untilGot = (path: string, wanted: string | number) =>
+  until(async () => Object.values(await get(path)).includes(wanted), {
+    timeoutMs: 10_000,
+    message: `${path}: ${wanted}`,
+  });
 
 async function get(path: string, { isNavigation = false, method = 'GET', lines = [] as string[] } = {}) {
   const mode = isNavigation
@@ -157,7 +165,7 @@ describe('W17 links', () => {
     await writeFile(join(root, '..2024_02/config.json'), 'mounted anew');
     await symlink('..2024_02', join(root, '..data_tmp'));
     await rename(join(root, '..data_tmp'), join(root, '..data'));
-    expect((await get('/config.json')).body).toBe('mounted anew');
+    await untilGot('/config.json', 'mounted anew');
     expect((await get('/config/more.json')).status).toBe(404);
   });
 
@@ -165,14 +173,16 @@ describe('W17 links', () => {
     expect((await get('/later.txt')).body).toBe('before');
     await rm(join(root, 'later.txt'));
     await symlink('../private/secret.txt', join(root, 'later.txt'));
-    expect((await get('/later.txt')).status).toBe(404);
+    await untilGot('/later.txt', 404);
+    await rm(join(root, 'later.txt'));
+    await writeFile(join(root, 'later.txt'), 'after');
+    await untilGot('/later.txt', 'after');
     await rm(join(root, 'later.txt'));
     execFileSync('mkfifo', [join(root, 'later.txt')]);
-    expect((await get('/later.txt')).status).toBe(404);
+    await untilGot('/later.txt', 404);
     await rm(join(root, 'later.txt'));
-    expect((await get('/later.txt')).status).toBe(404);
-    await writeFile(join(root, 'later.txt'), 'after');
-    expect((await get('/later.txt')).body).toBe('after');
+    await writeFile(join(root, 'later.txt'), 'again');
+    await untilGot('/later.txt', 'again');
   });
 });
 

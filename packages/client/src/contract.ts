@@ -151,6 +151,10 @@ export const problemStatuses = {
   BFF_ROUTE_UNKNOWN: 404,
   /** This method is not allowed here. */
   BFF_METHOD_NOT_ALLOWED: 405,
+  /** The file is not the one that was asked for any more. */
+  BFF_PRECONDITION_FAILED: 412,
+  /** The file has no such range. */
+  BFF_RANGE_UNSATISFIABLE: 416,
   /** The request body is larger than this API allows. */
   BFF_BODY_TOO_LARGE: 413,
   /** The request body has a type that is not accepted here. */

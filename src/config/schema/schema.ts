@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { nonceMark, policyDefaults, policyFault } from '../../csp/policy.ts';
 import { addressRange } from './address-range.ts';
 import { api } from './api.ts';
 import { authorizationServer } from './authorization-server.ts';
 import { bearerIssuer } from './bearer.ts';
-import { limits } from './limits.ts';
+import { limits, listen, ops } from './listeners.ts';
 import { duration, isLoopbackHost, oneYear, secret, serverKey, url } from './values.ts';
 
 // One schema is the type, the validation, the default, the reference page and the JSON Schema. Keys hold data only.
@@ -146,6 +147,21 @@ const forwardAuth = z.strictObject({
     }),
 });
 
+const contentSecurityPolicy = z
+  .string()
+  .superRefine((text, context) => {
+    const fault = policyFault(text);
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+  })
+  .meta({
+    description: `The \`Content-Security-Policy\` of the files. What it leaves out of \`${policyDefaults}\` is added, and so are the hashes of a page’s inline scripts and styles. With \`'nonce-${nonceMark}'\` each answer has a nonce of its own, also where a page says \`${nonceMark}\`.`,
+  });
+
+const filesSettings = z.strictObject({
+  folder: z.string().meta({ description: 'Folder of the built SPA.' }),
+  contentSecurityPolicy: contentSecurityPolicy.optional(),
+});
+
 const frontendShape = {
   publicUrl: url(
     'Where browsers find this frontend. Redirect URIs, cookies and the accepted Host follow from it.',
@@ -183,9 +199,12 @@ const frontendShape = {
         'Whose access tokens programs may bring to the APIs that `accept: [bearer]`, by a name for the logs.',
     }),
   files: z
-    .string()
+    .union([z.string(), filesSettings], { error: 'must be the folder of the built SPA, or settings with it as folder' })
     .optional()
-    .meta({ description: 'Folder of the built SPA to serve at `/`; navigations to unknown paths get its index.html.' }),
+    .meta({
+      description:
+        'Folder of the built SPA to serve at `/`; navigations to unknown paths get its index.html. Or settings with the folder among them.',
+    }),
   devServer: z
     .string()
     .refine(
@@ -205,36 +224,8 @@ const frontend = z.strictObject(frontendShape);
 
 export const configSchema = z
   .strictObject({
-    listen: z
-      .strictObject({
-        host: z.string().prefault('0.0.0.0').meta({ description: 'Address to listen on.' }),
-        port: z.number().int().min(0).max(65535).prefault(8080),
-        tls: z
-          .strictObject({
-            certFile: z.string().min(1).meta({
-              description: 'PEM file with the certificate of `publicUrl`, then its intermediates (`fullchain.pem`).',
-            }),
-            keyFile: z.string().min(1).meta({ description: 'PEM file with its private key, without a passphrase.' }),
-          })
-          .optional()
-          .meta({
-            description:
-              'Speak https (TLS 1.2 or later) where no TLS terminator is in front. Both files are read again when they change. Plain http when absent.',
-          }),
-      })
-      .prefault({})
-      .meta({ description: 'Where browsers (or the TLS terminator in front) connect.' }),
-    ops: z
-      .strictObject({
-        host: z
-          .string()
-          .prefault('127.0.0.1')
-          .meta({ description: 'Address of the ops listener; keep it off the public network.' }),
-        port: z.number().int().min(0).max(65535).prefault(9090),
-        adminKey: serverKey('Bearer key of `/admin`; without it there is no admin API.').optional(),
-      })
-      .prefault({})
-      .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' }),
+    listen,
+    ops,
     trustedProxies: z.array(addressRange).prefault([]).meta({
       description:
         'Addresses whose `X-Forwarded-For` is believed, and who may ask `/bff/forward-auth`: your TLS terminator. Scheme and host always come from `publicUrl`.',
@@ -287,3 +278,4 @@ export type RedisConfig = z.output<typeof redis>;
 export type TokensConfig = z.output<typeof tokens>;
 export type FrontendInput = z.output<typeof frontend>;
 export type ForwardAuthConfig = z.output<typeof forwardAuth>;
+export type FilesConfig = z.output<typeof filesSettings>;

@@ -48,6 +48,38 @@ export const badValues: Record<string, Case[]> = {
     'apis.orders.limits.requestBody',
     isSize,
   ),
+  'W65 content security policies': (
+    [
+      ["script-src 'self'\r\nset-cookie: a=b; img-src 'ü'", /control or non-ASCII character: write it in ASCII/],
+      ["script-src 'self', img-src *", /a comma: separate directives by semicolons/],
+      ["scrpt-src 'self'", /an unknown directive: correct the name of number 1/],
+      ["img-src *; script-src 'self'; img-src 'self'", /has img-src twice.*join them/],
+      ['script-src self', /a source in script-src that browsers take for a host: write 'self', with quotes/],
+      ["script-src 'self", /no keyword, hash or .*: correct what stands in quotes/],
+      ["script-src 'unsafe-inlin'", /no keyword, hash or /],
+      ["script-src 'nonce-r4nd0m'", /a fixed nonce, which stops nobody: write 'nonce-\{\{nonce\}\}'/],
+      ['script-src {{nonce}}', /correct what stands in quotes/],
+      ["script-src 'sha256-???'", /no keyword, hash or /],
+      ["script-src 'none' 'self'", /'none' beside other sources in script-src: keep one or the other/],
+    ] as [string, RegExp][]
+  ).flatMap(([policy, fix]) =>
+    each(
+      [policy],
+      (d, contentSecurityPolicy) => Object.assign(d, { files: { folder: 'dist', contentSecurityPolicy } }),
+      'files.contentSecurityPolicy',
+      fix,
+    ),
+  ),
+  'settings of files': [
+    ['a list', assign({ files: ['dist'] }), 'files', /must be the folder of the built SPA, or settings with it/],
+    [
+      'no folder',
+      assign({ files: { contentSecurityPolicy: "script-src 'self'" } }),
+      'files',
+      /settings with it as folder/,
+    ],
+    ['a key that there is not', assign({ files: { folder: 'dist', csp: '' } }), 'files.csp', /unknown key/i],
+  ],
   'WebSocket origins': each(
     [
       'null',

@@ -1,5 +1,37 @@
 import { z } from 'zod';
-import { duration, size } from './values.ts';
+import { duration, serverKey, size } from './values.ts';
+
+export const listen = z
+  .strictObject({
+    host: z.string().prefault('0.0.0.0').meta({ description: 'Address to listen on.' }),
+    port: z.number().int().min(0).max(65535).prefault(8080),
+    tls: z
+      .strictObject({
+        certFile: z.string().min(1).meta({
+          description: 'PEM file with the certificate of `publicUrl`, then its intermediates (`fullchain.pem`).',
+        }),
+        keyFile: z.string().min(1).meta({ description: 'PEM file with its private key, without a passphrase.' }),
+      })
+      .optional()
+      .meta({
+        description:
+          'Speak https (TLS 1.2 or later) where no TLS terminator is in front. Both files are read again when they change. Plain http when absent.',
+      }),
+  })
+  .prefault({})
+  .meta({ description: 'Where browsers (or the TLS terminator in front) connect.' });
+
+export const ops = z
+  .strictObject({
+    host: z
+      .string()
+      .prefault('127.0.0.1')
+      .meta({ description: 'Address of the ops listener; keep it off the public network.' }),
+    port: z.number().int().min(0).max(65535).prefault(9090),
+    adminKey: serverKey('Bearer key of `/admin`; without it there is no admin API.').optional(),
+  })
+  .prefault({})
+  .meta({ description: 'The second listener: `/livez`, `/readyz`, `/metrics`.' });
 
 /** What browsers may ask of a process, whoever they are. The table of all limits is in docs/operations.md. */
 export const limits = z.strictObject({

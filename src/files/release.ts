@@ -1,4 +1,4 @@
-import { mime } from '@fastify/send';
+import mime from 'mime';
 import { nonceMark, type PolicyDirectives } from '../csp/policy.ts';
 import { frameOptions, policyOf, withoutNonces } from '../csp/written.ts';
 import { type FolderFile, readPieces } from './folder.ts';

@@ -8,6 +8,8 @@ export interface ForwardOptions extends ExchangeOptions {
   upstream: Upstream;
   /** Whose calls go to the same target (`Upstream.pick`). */
   affinity: string | undefined;
+  /** It went out twice, for whatever reason: never a third time (W54). */
+  isRepeated: boolean;
 }
 
 /**
@@ -67,12 +69,13 @@ function attempt(options: ForwardOptions, target: Target, spentMs: number, isSec
       target.count(isStale ? 'stale-connection' : 'failed');
       if (isOfTarget) target.failed(sinceMs, isSent);
       else target.abandoned(sinceMs);
-      const isRepeatable = !isSecond && (isStale || (isOfTarget && !isSent)) && isSafe(options);
+      const isRepeatable = !options.isRepeated && (isStale || (isOfTarget && !isSent)) && isSafe(options);
       const next = isRepeatable ? nextTarget(options, target, isStale) : undefined;
       if (next !== target) target.line.leave();
-      if (next === target || next?.line.enter() === true)
+      if (next === target || next?.line.enter() === true) {
+        options.isRepeated = true;
         resolve(attempt(options, next, spentMs + performance.now() - sinceMs, true));
-      else reject(answer);
+      } else reject(answer);
     };
     exchange(options, isSecond ? target.onNewConnection() : target, spentMs, onOutcome, onError);
   });

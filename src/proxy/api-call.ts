@@ -100,7 +100,8 @@ class ApiCall implements ForwardOptions {
   readonly #reply: FastifyReply;
   readonly #admitted: Admitted;
   readonly #owner: string | undefined;
-  #isRepeated: boolean = false;
+  isRepeated: boolean = false;
+  #isTokenReplaced: boolean = false;
   #token: AttachedToken | undefined;
   #stepUp: Challenge | undefined;
 
@@ -127,7 +128,8 @@ class ApiCall implements ForwardOptions {
       const { context, api } = this.#route;
       const answer = await context.accessTokens.replace(this.#session, api, this.#token);
       if (answer.kind !== 'token') throw refusalOf(answer);
-      this.#isRepeated = true;
+      this.isRepeated = true;
+      this.#isTokenReplaced = true;
       outcome = await this.#send(answer.token);
     }
     if (outcome !== 'complete') this.#conclude(outcome);
@@ -147,7 +149,7 @@ class ApiCall implements ForwardOptions {
   withhold(status: number, headers: AnswerHeaders): boolean {
     if (status !== 401 || this.#token === undefined) return false;
     const challenge = readChallenge(headers['www-authenticate']);
-    return this.#isForStepUp(challenge) || (!this.#isRepeated && this.#isRefusal(challenge));
+    return this.#isForStepUp(challenge) || (!this.#isTokenReplaced && this.#isRefusal(challenge));
   }
 
   buildHeaders(status: number, answer: AnswerHeaders): string[] {
@@ -184,7 +186,7 @@ class ApiCall implements ForwardOptions {
     if (this.#admitted.caller.kind === 'bearer') return false; // it is the caller's own, and only the caller can get another
     if (token === undefined || challenge?.error !== 'invalid_token') return false;
     if (!context.accessTokens.canReplace(this.#session, api, token)) return false;
-    const isReplayable = (this.method === 'GET' || this.method === 'HEAD') && !this.hasBody;
+    const isReplayable = !this.isRepeated && (this.method === 'GET' || this.method === 'HEAD') && !this.hasBody;
     log.info({ ...labels, replayed: isReplayable }, 'the API refused the token: another one is fetched');
     if (isReplayable) return true;
     context.accessTokens

@@ -237,6 +237,27 @@ describe('W54 nothing else is sent twice', () => {
   });
 });
 
+describe('W54 a token that the API refuses, and a kept connection that dies', () => {
+  const refused = reply({ status: 401, headers: [['WWW-Authenticate', 'Bearer error="invalid_token"']] });
+
+  it('are not two reasons for two repeats: the 401 after the repeat is the answer', async () => {
+    let count = 0;
+    world.upstream.respond = (request, socket) => [reply(), fin, refused][count++]?.(request, socket);
+    expect((await get()).status).toBe(200);
+    expect((await get()).status).toBe(401);
+    expect(seen()).toEqual(['GET 1', 'GET 1', 'GET 2']);
+  });
+
+  it('nor the other way round: the repeat with another token is the last', async () => {
+    const bob = await world.loggedIn('bob'); // a token is replaced once in a while
+    let count = 0;
+    world.upstream.respond = (request, socket) => [reply(), refused, fin][count++]?.(request, socket);
+    expect((await bob.fetch('/api/orders/1')).status).toBe(200);
+    expect((await bob.fetch('/api/orders/1')).status).toBe(502);
+    expect(seen()).toEqual(['GET 1', 'GET 1', 'GET 1']);
+  });
+});
+
 describe('W54 the breaker', () => {
   const isOpen = async () => {
     const { body } = await world.app.ops.inject('/metrics');

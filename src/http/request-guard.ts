@@ -10,6 +10,7 @@ import {
   type Problem,
   type ProblemType,
   problem,
+  TransferCodingUnknown,
   UriTooLong,
   WebSocketRefused,
 } from '../problems/errors.ts';
@@ -119,6 +120,8 @@ function requestFault(
   if (cookieBytes > limits.cookies) return 'cookies';
   // Expectations are a list, and all must be met (RFC 9110 §10.1.1). Node looks for one it knows among them.
   if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue') return ExpectationFailed;
+  // Node takes the chunks apart and leaves what another coding made of the body, which nobody is told of (RFC 9112 §6.1).
+  if (/,[ \t]*chunked$/i.test(headers['transfer-encoding'] ?? '')) return TransferCodingUnknown;
   if (headers.upgrade?.toLowerCase() === 'websocket' && !isExpectedHandshake) return WebSocketRefused;
   // What means one thing to everybody is left to the router: nearly all requests.
   if (targetFault(url) === undefined) return undefined;

@@ -120,6 +120,11 @@ export const MediaTypeUnsupported = define(
   'The request body has a type that is not accepted here.',
   415,
 );
+export const TransferCodingUnknown = define(
+  'BFF_TRANSFER_CODING_UNKNOWN',
+  'The body has a transfer coding that is not known here: send it with "Transfer-Encoding: chunked" or a Content-Length.',
+  501,
+);
 export const ExpectationFailed = define(
   'BFF_EXPECTATION_FAILED',
   'The request expects something that is not done here: send it without the header "Expect".',

@@ -67,6 +67,17 @@ describe('disputed framing', () => {
     });
   }
 
+  it.each(['gzip, chunked', 'GZIP,chunked', 'deflate, chunked', 'x, chunked', 'chunked, chunked'])(
+    'T90 refuses the transfer coding %s, which nobody would undo',
+    async (coding) => {
+      const head = world.head('/api/orders/1', [`Transfer-Encoding: ${coding}`], 'POST');
+      const result = await rawRequest(world.port, `${head}1\r\nx\r\n0\r\n\r\n`);
+      expect(result.status, result.text).toBe(coding === 'chunked, chunked' ? 400 : 501);
+      expect(result.responses).toHaveLength(1);
+      expect(world.upstream.requests).toEqual([]);
+    },
+  );
+
   const brokenChunks = {
     'no hexadecimal size': 'zz\r\nabc\r\n0\r\n\r\n',
     'a negative size': '-1\r\n\r\n0\r\n\r\n',

@@ -159,6 +159,8 @@ export const problemStatuses = {
   BFF_BODY_TOO_LARGE: 413,
   /** The request body has a type that is not accepted here. */
   BFF_MEDIA_TYPE_UNSUPPORTED: 415,
+  /** The body has a transfer coding that is not known here: send it with "Transfer-Encoding: chunked" or a Content-Length. */
+  BFF_TRANSFER_CODING_UNKNOWN: 501,
   /** The request expects something that is not done here: send it without the header "Expect". */
   BFF_EXPECTATION_FAILED: 417,
   /** Too many attempts: wait a minute and try again. */

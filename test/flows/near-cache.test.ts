@@ -163,11 +163,11 @@ describe('the near cache', () => {
     world = await startWorld({
       redisUrl: redis.url,
       config(data) {
-        Object.assign(data.session, { idleTimeout: '1s', absoluteTimeout: '1s', nearCache: { maxAge: '60s' } });
+        Object.assign(data.session, { idleTimeout: '3s', absoluteTimeout: '3s', nearCache: { maxAge: '60s' } });
       },
     });
     const browser = await world.loggedIn();
     expect((await call(browser)).status).toBe(200);
-    await until(async () => (await call(browser)).status === 401, { timeoutMs: 3000 });
+    await until(async () => (await call(browser)).status === 401, { timeoutMs: 9000 });
   });
 });

@@ -109,6 +109,7 @@ export interface BrowserHeaderOptions {
 }
 
 export interface Answered {
+  method: string;
   status: number;
   /** Path and query that were asked for, as the API saw them. */
   path: string;

@@ -12,8 +12,9 @@ export interface LinkOptions {
   rewritePath: string;
 }
 
-/** What was asked, as the API saw it, and the status of its answer. */
+/** What was asked, as the API saw it (the path with its query), and the status of its answer. */
 export interface Asked {
+  method: string;
   path: string;
   status: number;
 }
@@ -41,22 +42,26 @@ export function buildLinkRewriter({ targets, origin, prefix, rewritePath }: Link
   const isTold = forwardedPrefix(prefix, rewritePath) !== undefined;
 
   /** Whether the address is taken at its word, although it is at our own and not under the API's path. */
-  function leavesApi(pathname: string, { path, status }: Asked, isRedirect: boolean): boolean {
+  function leavesApi({ pathname, search }: URL, { method, path, status }: Asked, isRefresh: boolean): boolean {
+    const isRedirect = status >= 300 && status <= 399;
     // Of what it made (201) or links to, an API names its own. Redirects lead users back to the SPA, too.
-    if (!isRedirect && (status < 300 || status > 399)) return false;
+    if (!isRefresh && !isRedirect) return false;
+    // Sent back to itself a GET would go round for ever: what has the same path in the SPA is meant.
+    if (isRedirect && (method === 'GET' || method === 'HEAD') && path === `${pathname}${search}`) return true;
     if (inside !== '' && isWithin(pathname, inside)) return false;
-    return withoutSlash(pathname) !== withoutSlash(path.split('?', 1)[0] as string); // a missing slash, or another scheme
+    return withoutSlash(pathname) !== withoutSlash(path.split('?', 1)[0] as string); // a missing slash, another query
   }
 
-  function rewrite(link: string, isLeaving: (pathname: string) => boolean): string {
+  function rewrite(link: string, isLeaving: (url: URL) => boolean): string {
     const isAbsolute = /^([/\\]|[a-z][a-z0-9+.-]*:)/i.test(link);
-    if (!isAbsolute || !URL.canParse(link, base)) return link;
-    const url = new URL(link, base);
+    const ascii = asBytes(link);
+    if (!isAbsolute || !URL.canParse(ascii, base)) return link;
+    const url = new URL(ascii, base);
     const { pathname, search, hash } = url;
-    const isAtOurs = isOurs(url);
+    const isAtOurs = isOurs(url) && !/^[/\\](?![/\\])/.test(link); // a path alone is at the target
     if (!isAtOurs && !isTarget(url)) return link;
     const isPublic = (isAtOurs || isTold) && prefix !== '' && isWithin(pathname, prefix);
-    if (isAtOurs && !isPublic && isLeaving(pathname)) return link;
+    if (isAtOurs && !isPublic && isLeaving(url)) return link;
     const path = isPublic || !isWithin(pathname, inside) ? pathname : `${prefix}${pathname.slice(inside.length)}`;
     // One slash in front: a path that begins with two would be another host.
     return `${path.replace(/^\/*/, '/')}${search}${hash}`;
@@ -65,11 +70,11 @@ export function buildLinkRewriter({ targets, origin, prefix, rewritePath }: Link
   return (name, value, asked) => {
     switch (name) {
       case 'location':
-        return rewrite(value, (pathname) => leavesApi(pathname, asked, false));
+        return rewrite(value, (url) => leavesApi(url, asked, false));
       case 'refresh':
         return value.replace(refresh, (_, before: string, quote: string, link: string) => {
           const end = quote === '' || !link.includes(quote) ? link.length : link.indexOf(quote);
-          return `${before}${rewrite(link.slice(0, end), (pathname) => leavesApi(pathname, asked, true))}`;
+          return `${before}${rewrite(link.slice(0, end), (url) => leavesApi(url, asked, true))}`;
         });
       case 'link':
         return value.replace(linkTarget, (all, link?: string) =>
@@ -86,6 +91,11 @@ const refresh = /^(\s*[\d.]+\s*[;,\s]\s*(?:url\s*=\s*)?)(["']?)(.*)$/i;
 
 /** A target of a Link (RFC 8288 §3), or a quoted parameter, in which anything may stand. What has no end is read once. */
 const linkTarget = /<([^<>]*)>|"(?:[^"\\]|\\.)*"?/g;
+
+/** Headers are read as latin1, and hold UTF-8 as a rule: a URL of the text would be one of other bytes (RFC 9110 §5.5). */
+function asBytes(link: string): string {
+  return link.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
+}
 
 function insideOf(rewritePath: string): string {
   return rewritePath === '/' ? '' : rewritePath;

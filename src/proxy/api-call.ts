@@ -157,6 +157,7 @@ class ApiCall implements ForwardOptions {
     const { caller } = this.#admitted;
     const isStream = isEventStream(answer);
     const headers = buildBrowserHeaders(answer, answerOptions, {
+      method: this.method,
       status,
       path: this.path,
       owner: this.#owner,

@@ -101,7 +101,7 @@ describe('buildBrowserHeaders', () => {
     callerHeaders: ['Cookie'],
     rewriteLinks: (_name: string, value: string) => value,
   };
-  const answered = { status: 200, path: '/', owner: undefined, isStream: false };
+  const answered = { method: 'GET', status: 200, path: '/', owner: undefined, isStream: false };
 
   it('T71 T72 passes back no cookie, no CORS and nothing of the hop', () => {
     fc.assert(

@@ -45,7 +45,7 @@ describe('buildLinkRewriter', () => {
     fc.assert(
       fc.property(link, place, fc.constantFrom(200, 201, 302), (said, [prefix, rewritePath], status) => {
         const rewrite = buildLinkRewriter({ targets, origin, prefix, rewritePath });
-        const got = rewrite('location', said, { path: '/x', status });
+        const got = rewrite('location', said, { method: 'GET', path: '/x', status });
         if (got === said) return;
         expect(got).toMatch(/^\/(?![/\\])/);
         expect(hostOf(got)).toBe('app.example.com');
@@ -56,7 +56,7 @@ describe('buildLinkRewriter', () => {
 
   it('W51 twice is as good as once, where the API is told what is stripped', () => {
     const rewrite = buildLinkRewriter({ targets, origin, prefix: '/api/orders', rewritePath: '/' });
-    const asked = { path: '/x', status: 302 };
+    const asked = { method: 'GET', path: '/x', status: 302 };
     fc.assert(
       fc.property(link, (said) => {
         const once = rewrite('location', said, asked);
@@ -67,11 +67,41 @@ describe('buildLinkRewriter', () => {
 
   it('W51 takes no time over what it can’t read', () => {
     const rewrite = buildLinkRewriter({ targets, origin, prefix: '/api/orders', rewritePath: '/' });
-    const asked = { path: '/x', status: 302 };
+    const asked = { method: 'GET', path: '/x', status: 302 };
     const sinceMs = performance.now();
     for (const unit of ['<', '"', '\\"', '"\\', '</a>', ' ', '0 ', '//', '; url='])
       for (const name of ['location', 'link', 'refresh'])
         rewrite(name, `0;${unit.repeat(16_000 / unit.length)}`, asked);
     expect(performance.now() - sinceMs).toBeLessThan(1000);
+  });
+
+  it('W51 keeps the bytes of a path that is not ASCII', () => {
+    const rewrite = buildLinkRewriter({ targets, origin, prefix: '/api/orders', rewritePath: '/' });
+    const asked = { method: 'GET', path: '/x', status: 302 };
+    const sent = (text: string) => Buffer.from(text).toString('latin1'); // as undici reads UTF-8
+    expect(rewrite('location', sent('/café?q=ü'), asked)).toBe('/api/orders/caf%C3%A9?q=%C3%BC');
+    expect(rewrite('location', sent('https://other.example/café'), asked)).toBe(sent('https://other.example/café'));
+    expect(rewrite('location', '/caf\xe9', asked)).toBe('/api/orders/caf%E9');
+  });
+
+  it('W51 takes a path alone for the API’s, also where a unix socket has the name of our origin', () => {
+    const asked = { method: 'GET', path: '/x', status: 302 };
+    const local = { targets: [{ origin: 'http://localhost' }], origin: 'http://localhost', prefix: '/api' };
+    const rewrite = buildLinkRewriter({ ...local, rewritePath: '/' });
+    expect(rewrite('location', '/2', asked)).toBe('/api/2');
+    expect(rewrite('location', 'http://localhost/settings', asked)).toBe('http://localhost/settings');
+  });
+
+  it('W51 lets a GET that is sent to its own path at our origin go to the SPA: it would come back for ever', () => {
+    const rewrite = buildLinkRewriter({ targets, origin, prefix: '/api', rewritePath: '/' });
+    const location = (link: string, asked: { method: string; path: string; status?: number }) =>
+      rewrite('location', link, { status: 302, ...asked });
+    expect(location(`${origin}/`, { method: 'GET', path: '/' })).toBe(`${origin}/`);
+    expect(location(`${origin}/items?a=1`, { method: 'HEAD', path: '/items?a=1' })).toBe(`${origin}/items?a=1`);
+    expect(location(`${origin}/items?a=2`, { method: 'GET', path: '/items?a=1' })).toBe('/api/items?a=2');
+    expect(location(`${origin}/items`, { method: 'POST', path: '/items', status: 303 })).toBe('/api/items');
+    expect(location(`${origin}/items`, { method: 'GET', path: '/items', status: 201 })).toBe('/api/items');
+    const polled = { method: 'GET', path: '/items', status: 200 };
+    expect(rewrite('refresh', `5; url=${origin}/items`, polled)).toBe('5; url=/api/items');
   });
 });

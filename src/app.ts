@@ -220,6 +220,8 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
   continueWhenRead(server.server);
   for (const method of routedMethods(config.frontends.flatMap(({ apis }) => apis)))
     if (!server.supportedMethods.includes(method)) server.addHttpMethod(method, { hasBody: true });
+  // Where Fastify expects a body it answers a QUERY without Content-Type itself, before 404, 405 and the API could (W63).
+  server.addHttpMethod('QUERY', { hasBody: false, overrideExisting: true });
   server.removeAllContentTypeParsers(); // where nothing is served, no body is read
   const closeUnused = followUnused(server.server);
   server.addHook('preClose', async () => closeUnused());

@@ -73,15 +73,9 @@ const ask = (target: string, method = 'GET') =>
   );
 /** Envoy's way: the original path behind ours. */
 const askBehind = (target: string, method = 'GET') =>
-  rawRequest(
-    world.port,
-    world.head(
-      `/bff/forward-auth${target}`,
-      [`X-Forward-Auth-Key: ${key}`, 'Content-Type: text/plain', 'Content-Length: 0'],
-      method,
-    ),
-    { localAddress: '127.0.0.2' },
-  );
+  rawRequest(world.port, world.head(`/bff/forward-auth${target}`, [`X-Forward-Auth-Key: ${key}`], method), {
+    localAddress: '127.0.0.2',
+  });
 const explain = (target: string, method = 'GET') => explainCall(config, { method, target, claims: { sub: 'alice' } });
 
 /** Through all doors: the answer of the first, after the others were compared with it. */
@@ -193,6 +187,14 @@ describe('W63 methods', () => {
       expect(headerValues(result.headers, 'x-request-id'), method).toHaveLength(1);
     }
     expect(world.other.requests).toEqual([]);
+  });
+
+  it('W63 leaves it to the API what a QUERY without Content-Type is, and answers 405 and 404 to it as to others', async () => {
+    expect(codeOf(await send('/shop/x', 'QUERY'))).toBe('ok');
+    expect(world.upstream.requests.map(({ requestLine }) => requestLine)).toEqual(['QUERY /x HTTP/1.1']);
+    expect(codeOf(await send('/api/orders/x', 'QUERY'))).toBe('BFF_METHOD_NOT_ALLOWED');
+    expect(codeOf(await send('/nowhere', 'QUERY'))).toBe('BFF_ROUTE_UNKNOWN');
+    expect(codeOf(await askBehind('/shop/x', 'QUERY'))).toBe('ok');
   });
 
   it('W63 asks for the CSRF proof with each of them', async () => {

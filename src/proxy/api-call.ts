@@ -257,9 +257,13 @@ function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
   return typeof type === 'string' ? isOne(type) : type?.some(isOne) === true;
 }
 
+/** What may be a stream is a short answer as a rule (gRPC-Web has one type for both). Milliseconds. */
+const shortAnswerMs = 500;
+
 /**
  * A stream was authorized once and would go on for ever: it ends with the session or the token that it was opened with,
- * and when this process stops.
+ * and when this process stops. Following costs a look at the store, which also finds what has ended before: answers that
+ * are soon over are not followed.
  */
 function bindToCaller(
   context: FrontendContext,
@@ -268,8 +272,12 @@ function bindToCaller(
   response: ServerResponse,
 ): void {
   const onEnd = () => response.destroy();
-  if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
-  if (caller.kind !== 'session') return;
-  const session = followed(caller.session);
-  response.once('close', followSession(context, session, { name: `api/${session.handle}`, review, onEnd }));
+  const follow = () => {
+    if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
+    if (session === undefined) return;
+    response.once('close', followSession(context, session, { name: `api/${session.handle}`, review, onEnd }));
+  };
+  const session = caller.kind === 'session' ? followed(caller.session) : undefined;
+  const timer = setTimeout(follow, shortAnswerMs);
+  response.once('close', () => clearTimeout(timer));
 }

@@ -47,6 +47,17 @@ describe('what a call costs', () => {
     expect(await countCommands(redis.url)).toBe(before);
   });
 
+  it('a call of gRPC-Web, OData or lines of JSON that is soon over costs the store no more than another one', async () => {
+    const browser = await world.loggedIn();
+    await call(browser);
+    const before = await countCommands(redis.url);
+    for (const type of ['application/grpc-web+proto', 'multipart/mixed; boundary=batch', 'application/x-ndjson']) {
+      world.upstream.respondWith({ headers: [['Content-Type', type]], body: 'x' });
+      for (let index = 0; index < 10; index++) expect((await call(browser)).status).toBe(200);
+    }
+    expect(await countCommands(redis.url)).toBe(before);
+  });
+
   it('calls one after the other share one connection to the API, and parallel ones take no more than one each', async () => {
     const browser = await world.loggedIn();
     for (let index = 0; index < 50; index++) await call(browser);

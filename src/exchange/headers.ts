@@ -189,11 +189,17 @@ function addHeader(
   }
 }
 
-/** The trailers for the browser. */
-export function buildBrowserTrailers(answer: AnswerHeaders, extra: ExtraHeaders): [string, string][] {
+/** The trailers for the browser. `owner`: as of `Answered`. */
+export function buildBrowserTrailers(
+  answer: AnswerHeaders,
+  extra: ExtraHeaders,
+  owner: string | undefined,
+): [string, string][] {
+  const marked = (name: string, value: string) =>
+    name === 'etag' && owner !== undefined ? markTag(value, owner) : value;
   return Object.entries(answer).flatMap(([name, values = []]) =>
     responseTrailers.has(name) || (isExtraAnswer(name, extra) && !responseHeaders.has(name))
-      ? [values].flat().map((value): [string, string] => [name, value])
+      ? [values].flat().map((value): [string, string] => [name, marked(name, value)])
       : [],
   );
 }

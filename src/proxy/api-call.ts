@@ -171,7 +171,7 @@ class ApiCall implements ForwardOptions {
   }
 
   buildTrailers(trailers: AnswerHeaders): [string, string][] {
-    return buildBrowserTrailers(trailers, this.#route.answerOptions.extra);
+    return buildBrowserTrailers(trailers, this.#route.answerOptions.extra, this.#owner);
   }
 
   get #session(): Session | undefined {

@@ -145,7 +145,7 @@ describe('buildBrowserHeaders', () => {
       ['constructor', 'b'],
       ['tostring', 'c'],
     ]);
-    expect(buildBrowserTrailers(read(raw), none)).toEqual([]);
+    expect(buildBrowserTrailers(read(raw), none, undefined)).toEqual([]);
   });
 
   it('W3 passes nothing that steers a cache or a proxy in front, whatever names are listed', () => {
@@ -160,7 +160,7 @@ describe('buildBrowserHeaders', () => {
       expect(buildBrowserHeaders(read(raw), { ...options, extra }, answered)).toEqual([
         'x-total-count', '7', 'cache-control', 'no-store',
       ]); // biome-ignore format: pairs
-      expect(buildBrowserTrailers(read(raw), extra)).toEqual([['x-total-count', '7']]);
+      expect(buildBrowserTrailers(read(raw), extra, undefined)).toEqual([['x-total-count', '7']]);
     }
   });
 
@@ -241,6 +241,11 @@ describe('buildBrowserHeaders', () => {
 });
 
 describe('buildBrowserTrailers', () => {
+  it('marks a tag with its owner, as the header is: some caches take trailers for headers', () => {
+    expect(buildBrowserTrailers(read(['ETag', '"1"']), none, 'alice')).toEqual([['etag', '"alice.1"']]);
+    expect(buildBrowserTrailers(read(['ETag', '"1"']), none, undefined)).toEqual([['etag', '"1"']]);
+  });
+
   it('passes integrity and timing back, and names that the API listed', () => {
     const raw = [
       'Server-Timing',
@@ -256,7 +261,7 @@ describe('buildBrowserTrailers', () => {
       'X-Other',
       'd',
     ];
-    expect(buildBrowserTrailers(read(raw), buildExtraHeaders(['x-total', 'location']))).toEqual([
+    expect(buildBrowserTrailers(read(raw), buildExtraHeaders(['x-total', 'location']), undefined)).toEqual([
       ['server-timing', 'a'],
       ['x-total', 'b'],
     ]);

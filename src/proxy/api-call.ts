@@ -272,12 +272,12 @@ function bindToCaller(
   response: ServerResponse,
 ): void {
   const onEnd = () => response.destroy();
-  const follow = () => {
-    if (caller.kind === 'bearer') response.once('close', watchToken(context, caller.identity, onEnd));
-    if (session === undefined) return;
-    response.once('close', followSession(context, session, { name: `api/${session.handle}`, review, onEnd }));
-  };
   const session = caller.kind === 'session' ? followed(caller.session) : undefined;
-  const timer = setTimeout(follow, shortAnswerMs);
+  const follow = () => {
+    if (caller.kind === 'bearer') return watchToken(context, caller.identity, onEnd);
+    if (session === undefined) return context.streams.enter('api/anybody', onEnd);
+    return followSession(context, session, { name: `api/${session.handle}`, review, onEnd });
+  };
+  const timer = setTimeout(() => response.once('close', follow()), shortAnswerMs);
   response.once('close', () => clearTimeout(timer));
 }

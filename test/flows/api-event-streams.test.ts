@@ -147,3 +147,19 @@ it('SSE of an API is cut when the roles that opened it are taken away, and goes 
   await forceRefresh(browser);
   expect(await stream.ended).toBe('aborted');
 });
+
+it('SSE of a public API holds up no replica that stops', async () => {
+  world = await startWorld({
+    store: 'memory',
+    config(data) {
+      data.apis.public = { path: '/api/public', upstream: data.apis.orders.upstream, token: 'none' };
+    },
+  });
+  world.upstream.respond = tick;
+  const stream = await world.browser().open('/api/public/ticks', { headers: csrf });
+  await stream.readUntil((text) => text.includes('tick'));
+  const stopped = world.stop();
+  expect(await stream.ended).toBe('aborted');
+  await stopped;
+  world = await startWorld({ store: 'memory' }); // for `afterEach`
+});

@@ -91,7 +91,7 @@ const reserved: Names = {
     'authorization concealed-auth-export cookie cookie2 set-cookie set-cookie2 dpop dpop-nonce',
     'include-referred-token-binding-id alpn alt-used capsule-protocol close connect-udp-bind connection content-length',
     'cross-origin-resource-policy expect forwarded host http2-settings keep-alive max-forwards meter te',
-    'timing-allow-origin trailer upgrade via x-content-type-options x-request-id',
+    'timing-allow-origin trailer upgrade via x-content-type-options x-method-override x-request-id x-rewrite-url',
   ),
   prefixes: 'x-forwarded x-original x-real x-http-method proxy transfer access-control client-cert sec-'.split(' '),
 };

@@ -91,24 +91,27 @@ export function buildBearer(context: FrontendContext, api: Api): AdmitBearer {
 const longestTimer = 2 ** 31 - 1;
 
 /**
- * Ends a connection that was authorized once, and would go on for ever, when its token does, and when this process
- * stops. Returns how to stop watching.
+ * Ends a connection that was authorized once, and would go on for ever, when its token does, and without a reason when
+ * this process stops. Returns how to stop watching.
  */
 export function watchToken(
   { streams, nowMs }: FrontendContext,
   identity: BearerIdentity,
-  onEnd: () => void,
+  onEnd: (reason?: 'expired') => void,
 ): () => void {
   const stop = () => {
     clearTimeout(timer);
     leave();
   };
-  const end = () => {
+  const end = (reason?: 'expired') => {
     stop();
-    onEnd();
+    onEnd(reason);
   };
-  const timer = setTimeout(end, Math.min(Math.max(identity.expiresAt * 1000 - nowMs(), 0), longestTimer));
-  const leave = streams.enter(`api/${identity.handle}`, end);
+  const timer = setTimeout(
+    () => end('expired'),
+    Math.min(Math.max(identity.expiresAt * 1000 - nowMs(), 0), longestTimer),
+  );
+  const leave = streams.enter(`api/${identity.handle}`, () => end());
   return stop;
 }
 

@@ -166,7 +166,7 @@ class ApiCall implements ForwardOptions {
     headers.push('x-request-id', this.#request.id, 'x-content-type-options', 'nosniff');
     headers.push('cross-origin-resource-policy', 'same-origin');
     if (context.isDraining()) headers.push('connection', 'close');
-    if (isStream) bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response);
+    if (isStream) bindToCaller(context, caller, reviewOf(this.method, this.request.url ?? ''), this.response, answer);
     return headers;
   }
 
@@ -251,10 +251,16 @@ function callerHeadersOf({ accept }: Api): string[] {
 const streamed =
   /^(text\/event-stream|application\/(connect\+|grpc|(x-)?ndjson|jsonl|json-seq|stream\+json)|multipart\/(x-mixed-replace|mixed))\b/i;
 
+/** Of these, what its browser opens again by itself. */
+const resumed = /^text\/event-stream\b/i;
+
+function isEventStream(answer: AnswerHeaders): boolean {
+  return hasType(answer, streamed);
+}
+
 /** One of several lines is enough: browsers go by the last that they understand. */
-function isEventStream({ 'content-type': type }: AnswerHeaders): boolean {
-  const isOne = (line: string) => streamed.test(line);
-  return typeof type === 'string' ? isOne(type) : type?.some(isOne) === true;
+function hasType({ 'content-type': type }: AnswerHeaders, types: RegExp): boolean {
+  return typeof type === 'string' ? types.test(type) : type?.some((line) => types.test(line)) === true;
 }
 
 /** What may be a stream is a short answer as a rule (gRPC-Web has one type for both). Milliseconds. */
@@ -262,20 +268,27 @@ const shortAnswerMs = 500;
 
 /**
  * A stream was authorized once and would go on for ever: it ends with the session or the token that it was opened with,
- * and when this process stops. Following costs a look at the store, which also finds what has ended before: answers that
- * are soon over are not followed.
+ * and when this process stops. What may end by itself (an export in lines of JSON, the answers to a batch) has half of the
+ * grace for that. Following costs a look at the store, which also finds what has ended before: answers that are soon over
+ * are not followed.
  */
 function bindToCaller(
   context: FrontendContext,
   caller: Caller,
   review: Review | undefined,
   response: ServerResponse,
+  answer: AnswerHeaders,
 ): void {
-  const onEnd = () => response.destroy();
+  const end = () => response.destroy();
+  const onEnd = (reason?: string) => {
+    if (reason !== undefined || hasType(answer, resumed)) return end();
+    const inGrace = setTimeout(end, context.config.shutdown.grace / 2).unref();
+    response.once('close', () => clearTimeout(inGrace));
+  };
   const session = caller.kind === 'session' ? followed(caller.session) : undefined;
   const follow = () => {
     if (caller.kind === 'bearer') return watchToken(context, caller.identity, onEnd);
-    if (session === undefined) return context.streams.enter('api/anybody', onEnd);
+    if (session === undefined) return context.streams.enter('api/anybody', () => onEnd());
     return followSession(context, session, { name: `api/${session.handle}`, review, onEnd });
   };
   const timer = setTimeout(() => response.once('close', follow()), shortAnswerMs);

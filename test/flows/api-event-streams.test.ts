@@ -163,3 +163,39 @@ it('SSE of a public API holds up no replica that stops', async () => {
   await stopped;
   world = await startWorld({ store: 'memory' }); // for `afterEach`
 });
+
+it('lines of JSON that come to an end are waited for by a replica that stops, endless ones for half of the grace', async () => {
+  const grace = 4000;
+  const openLines = async (lines: AsyncIterable<string>) => {
+    world = await startWorld({
+      store: 'memory',
+      config: (data) => Object.assign(data, { shutdown: { grace: `${grace}ms` } }),
+    });
+    world.upstream.respond = reply({ headers: [['Content-Type', 'application/x-ndjson']], body: lines });
+    return (await world.loggedIn()).open('/api/orders/export', { headers: csrf });
+  };
+  let isEnough = false;
+  async function* lines(isEndless: boolean) {
+    while (isEndless || !isEnough) {
+      yield '{"line":1}\n';
+      await new Promise((resolve) => setTimeout(resolve, 20).unref());
+    }
+    yield '{"last":true}\n';
+  }
+  const download = await openLines(lines(false));
+  const stopped = world.stop();
+  const before = download.receivedBytes();
+  await until(() => download.receivedBytes() > before + 200, { message: 'more lines' });
+  isEnough = true;
+  expect(await download.ended).toBe('complete');
+  await stopped;
+
+  const subscription = await openLines(lines(true));
+  const startedMs = performance.now();
+  const stoppedAgain = world.stop();
+  expect(await subscription.ended).toBe('aborted');
+  expect(performance.now() - startedMs).toBeGreaterThan(grace / 2 - 100);
+  expect(performance.now() - startedMs).toBeLessThan(grace);
+  await stoppedAgain;
+  world = await startWorld({ store: 'memory' }); // for `afterEach`
+});

@@ -50,6 +50,8 @@ export type Range = { start: number; end: number } | 'unsatisfiable';
  * (RFC 9110 §14.2). Both ends included.
  */
 export function rangeOf(header: string, size: number): Range | undefined {
+  // No browser sends more; in 16 KiB of spaces the pattern would search for half a second.
+  if (header.length > 100) return undefined;
   const match = /^\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i.exec(header);
   const [, first = '', last = ''] = match ?? [];
   if (match === null || (first === '' && last === '')) return undefined;

@@ -46,12 +46,23 @@ function isHash(token: string, least: number, isScript: boolean): boolean {
   if (/^[0-9a-f]{8,}$/.test(token)) return isMixed;
   if (isScript && /^[A-Z2-7]{8}$/.test(token)) return true;
   if (token.length > 8 && (token.length < 16 || !isMixed)) return false;
-  return !token.split(/[-_]/).every(isWord);
+  const parts = token.split(/[-_]/);
+  if (isScript) return !parts.every(isWord);
+  // Pictures, fonts and documents are named by people more often than scripts are.
+  return /\d/.test(token) && /[A-Z]/.test(token) && !parts.every((part) => isWord(part) || isNumbered(part));
 }
 
-/** `chapter2`, `HomePage`, `LOGO`, `1024x768`, `v12`, `20240131`, or nothing between two dashes. */
+/** `chapter2`, `HomePage`, `LinkedIn`, `LOGO`, `1024x768`, `v12`, `20240131`, or nothing between two dashes. */
 function isWord(part: string): boolean {
-  return /^(v?\d*|\d+x\d+|[A-Z]+\d{0,2}|[A-Za-z]?[a-z]*\d{0,2}|([A-Z]?[a-z]{3,})([A-Z][a-z]{2,})*\d{0,2})$/.test(part);
+  return (
+    /^(v?\d*|\d+x\d+|[A-Z]+\d{0,2}|[A-Za-z]?[a-z]*\d{0,2}|([A-Z]?[a-z]{3,})([A-Z][a-z]{2,})*\d{0,2})$/.test(part) ||
+    /^[A-Z]?[a-z]{2,}[A-Z][a-z]+\d{0,2}$/.test(part)
+  );
+}
+
+/** `ISO27001`, `DSC01234`, `2ndFloor`. */
+function isNumbered(part: string): boolean {
+  return /^([A-Za-z]+\d+|\d+[A-Za-z]+)$/.test(part);
 }
 
 /**

@@ -201,6 +201,7 @@ function createServer(config: Config, metrics: Metrics, logStream: DestinationSt
       return asRoutable(split?.[1] ?? request.url ?? '/');
     },
     bodyLimit: mostBodyBytes,
+    pluginTimeout: 0, // the SPA's files may lie on a slow mount, and are copied before we listen
     exposeHeadRoutes: false,
     return503OnClosing: false, // a rolling restart must not fail requests on kept-alive connections
     forceCloseConnections: 'idle',

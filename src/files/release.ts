@@ -84,7 +84,8 @@ export async function serveAlone(found: FolderFile, settings: ReleaseSettings): 
   const pack = await openPack();
   try {
     const content = { stored: await pack.add(readPieces(found)), encoded: {} };
-    return await serve({ name: found.name, content, siblings: {}, isImmutable: true }, settings);
+    // Whether it is all of it nobody can know yet: it must not stay for a year.
+    return await serve({ name: found.name, content, siblings: {}, isImmutable: false }, settings);
   } catch (error) {
     pack.close();
     throw error;
@@ -136,25 +137,42 @@ async function textOf(sources: Release['sources'], name: string): Promise<string
   return (await sources.get(name)?.content.stored.read())?.toString('utf8') ?? '';
 }
 
-/**
- * What shows that a copy is not done: `page`: without it the page is blank, and it is never served; `later`: it may be
- * missed later, or never be there.
- */
+/** What shows that a copy is not done. `page`: without it the page is blank; `later`: it may be missed, or never be there. */
+export interface Missing {
+  kind: 'page' | 'later';
+  name: string;
+}
+
+/** @param previous the release that is served. What its page lacks too is somewhere else, or empty on purpose. */
 export async function whatIsMissing(
   release: Release,
   { basePath }: ReleaseSettings,
-): Promise<'page' | 'later' | undefined> {
+  previous: Release,
+): Promise<Missing | undefined> {
   const { files, sources } = release;
-  const isThere = (name: string) => (files.get(name)?.content.stored.size ?? 0) > 0;
   const html = await textOf(sources, index);
-  if (!isThere(index) || neededFiles(html, basePath).some((name) => !isThere(name))) return 'page';
-  if (!isWhole(html)) return 'later';
-  if (listedFiles(await textOf(sources, '.vite/manifest.json')).some((name) => !files.has(name))) return 'later';
+  if (html === '') return { kind: 'page', name: index };
   const isHashed = (name: string) => isImmutable(name, new Set());
+  const known = await lackedByPage(previous, basePath);
+  const lacked = (await lackedByPage(release, basePath)).filter((name) => !known.includes(name));
+  // Angular's style sheet may have nothing in it, and an API or the proxy in front may have a script of the page.
+  const needed = lacked.find((name) => isHashed(name) && (!files.has(name) || !name.endsWith('.css')));
+  if (needed !== undefined) return { kind: 'page', name: needed };
+  const [other] = lacked;
+  if (other !== undefined) return { kind: 'later', name: other };
+  if (!isWhole(html)) return { kind: 'later', name: index };
+  const listed = listedFiles(await textOf(sources, '.vite/manifest.json')).find((name) => !files.has(name));
+  if (listed !== undefined) return { kind: 'later', name: listed };
   for (const { name, isImmutable: isBundled, content } of files.values()) {
     if (!isBundled || !/\.m?js$/.test(name) || content.stored.size > 4 * 1024 * 1024) continue;
     const script = (await content.stored.read()).toString('utf8');
-    if (laterFiles(script, name, isHashed).some((places) => !places.some((place) => files.has(place)))) return 'later';
+    const later = laterFiles(script, name, isHashed).find((places) => !places.some((place) => files.has(place)));
+    if (later !== undefined) return { kind: 'later', name: later[0] ?? name };
   }
   return undefined;
+}
+
+async function lackedByPage({ files, sources }: Release, basePath: string): Promise<string[]> {
+  const needed = neededFiles(await textOf(sources, index), basePath);
+  return needed.filter((name) => (files.get(name)?.content.stored.size ?? 0) === 0);
 }

@@ -1,8 +1,17 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyBaseLogger } from 'fastify';
 import { type FolderFile, findInFolder, listFolder } from './folder.ts';
 import { isImmutable } from './immutable.ts';
-import { buildRelease, type Release, type ReleaseSettings, serveAlone, whatIsMissing } from './release.ts';
-import type { ServedFile } from './served-file.ts';
+import type { Pack } from './pack.ts';
+import {
+  buildRelease,
+  type Missing,
+  type Release,
+  type ReleaseSettings,
+  serveAlone,
+  whatIsMissing,
+} from './release.ts';
+import type { Content, ServedFile } from './served-file.ts';
 
 /**
  * The release that is served, and what older ones left. The folder is looked at again and again, as nothing tells of a
@@ -23,8 +32,10 @@ export interface ReleasesOptions {
   log: FastifyBaseLogger;
 }
 
-/** Between two looks, milliseconds. A folder that takes long to look at is looked at less often: some 2 % of the time. */
-const [leastPauseMs, mostPauseMs, pausePerLook] = [500, 5000, 50];
+/** Between two looks, milliseconds. A folder that takes long to look at is looked at less often: 2 % of the time. */
+const [idlePauseMs, idlePausePerLook] = [2000, 50];
+/** The same while a build comes in: half of the time. */
+const [busyPauseMs, busyPausePerLook] = [500, 1];
 /** Nothing may have changed for so long, milliseconds: `cp` and `rsync` are at work. */
 const settledMs = 2000;
 /** And so long where a file is missing that may be loaded later. */
@@ -40,20 +51,20 @@ interface Candidate {
   version: string;
   sinceMs: number;
   release?: Release;
-  missing?: 'page' | 'later' | undefined;
+  missing?: Missing | undefined;
 }
 
 export async function openReleases({ folder, settings, log }: ReleasesOptions): Promise<Releases> {
   const left = new Map<string, { file: ServedFile; sinceMs: number }>();
   const ahead = new Map<string, ServedFile>();
+  const copying = new Map<string, Promise<ServedFile | undefined>>();
   let candidate: Candidate | undefined;
   let warnedOf: string | undefined;
+  let warnedFault: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
 
-  const listing = await listFolder(folder);
-  let current = await buildRelease(listing, settings);
-  let version = versionOf(listing);
+  let [version, current] = await openFirst(folder, settings);
   const bytes = [...current.files.values()].reduce((sum, { content }) => sum + content.stored.size, 0);
   if (bytes > muchMemoryBytes && [...current.files.values()].some(({ content }) => content.stored.pack.isInMemory))
     log.warn({ bytes }, 'files are kept in memory: give Cloakroom a folder for temporary files (TMPDIR)');
@@ -71,13 +82,13 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
     if (ageMs < settledMs) return;
     if (candidate.release === undefined) {
       candidate.release = await buildRelease(found, settings, current);
-      candidate.missing = await whatIsMissing(candidate.release, settings);
+      candidate.missing = await whatIsMissing(candidate.release, settings, current);
       if (versionOf(await listFolder(folder)) !== now) return drop();
     }
     const { release, missing } = candidate;
-    if (missing === 'page' || (missing === 'later' && ageMs < patienceMs)) {
+    if (missing?.kind === 'page' || (missing?.kind === 'later' && ageMs < patienceMs)) {
       if (ageMs > patienceMs && warnedOf !== now)
-        log.warn('files: the folder has no complete build, so the last one is still served');
+        log.warn({ missing: missing.name }, 'files: the folder has no complete build, so the last one is still served');
       if (ageMs > patienceMs) warnedOf = now;
       return;
     }
@@ -91,7 +102,7 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
   function drop(): void {
     const { release } = candidate ?? {};
     candidate = undefined;
-    if (release !== undefined) closeUnused(packsOf(release.files.values()));
+    if (release !== undefined) closeUnused(packsOf(contentsOf(release)));
   }
 
   function serve(release: Release): void {
@@ -112,45 +123,56 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
     log.info({ files: release.files.size, kept: left.size }, 'files: a new release is served');
   }
 
-  function* served(): Generator<ServedFile> {
-    yield* current.files.values();
-    for (const { file } of left.values()) yield file;
-    yield* ahead.values();
+  function* served(): Generator<Content> {
+    yield* contentsOf(current);
+    for (const { file } of left.values()) yield file.content;
+    for (const { content } of ahead.values()) yield content;
   }
-  const packsOf = (files: Iterable<ServedFile>) => new Set([...files].map(({ content }) => content.stored.pack));
   const packsInUse = () => packsOf(served());
-  function closeUnused(packs: Iterable<ReturnType<typeof packsOf> extends Set<infer P> ? P : never>): void {
+  function closeUnused(packs: Iterable<Pack>): void {
     const inUse = packsInUse();
     for (const pack of packs) if (!inUse.has(pack)) pack.close();
+  }
+
+  async function copyAhead(name: string): Promise<ServedFile | undefined> {
+    const found = await findInFolder(folder, name);
+    // Not one that is being written.
+    if (found === undefined || found.size === 0 || Date.now() - found.changedMs < settledMs / 2) return undefined;
+    const file = await serveAlone(found, settings).catch(() => undefined);
+    if (file !== undefined) ahead.set(name, file);
+    return file;
   }
 
   function lookLater(pauseMs: number): void {
     if (isClosed) return;
     timer = setTimeout(async () => {
       const startedAt = performance.now();
-      await look().catch((error: NodeJS.ErrnoException) => {
+      try {
+        await look();
+        warnedFault = undefined;
+      } catch (error) {
         drop();
-        if (error.code !== undefined) log.warn({ code: error.code }, 'files: the folder can’t be copied');
-      });
-      const pause = (performance.now() - startedAt) * pausePerLook;
-      lookLater(candidate === undefined ? Math.min(Math.max(leastPauseMs, pause), mostPauseMs) : leastPauseMs);
+        const { code } = error as NodeJS.ErrnoException; // without one it was a file that changed meanwhile
+        if (code !== undefined && code !== warnedFault) log.warn({ code }, 'files: the folder can’t be copied');
+        warnedFault = code;
+      }
+      const spentMs = performance.now() - startedAt;
+      const isBusy = candidate !== undefined && performance.now() - candidate.sinceMs < patienceMs;
+      lookLater(
+        isBusy ? Math.max(busyPauseMs, spentMs * busyPausePerLook) : Math.max(idlePauseMs, spentMs * idlePausePerLook),
+      );
     }, pauseMs).unref();
   }
-  lookLater(leastPauseMs);
+  lookLater(idlePauseMs);
 
   return {
     find: (name) => current.files.get(name) ?? left.get(name)?.file ?? ahead.get(name),
     async findAhead(name) {
       if (!isImmutable(name, new Set())) return undefined;
-      const found = await findInFolder(folder, name);
-      // Not one that is being written.
-      if (found === undefined || found.size === 0 || Date.now() - found.changedMs < settledMs / 2) return undefined;
-      const file = await serveAlone(found, settings).catch(() => undefined);
-      if (file === undefined) return undefined;
-      const other = ahead.get(name);
-      other?.content.stored.pack.close();
-      ahead.set(name, file);
-      return file;
+      // Who asks at the same time gets the same copy.
+      const copied = copying.get(name) ?? copyAhead(name).finally(() => copying.delete(name));
+      copying.set(name, copied);
+      return copied;
     },
     close() {
       isClosed = true;
@@ -159,6 +181,28 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
       for (const pack of packsInUse()) pack.close();
     },
   };
+}
+
+/** What is there when we start, whole or not. A build that is being written is waited for. */
+async function openFirst(folder: string, settings: ReleaseSettings): Promise<[string, Release]> {
+  for (const endMs = performance.now() + patienceMs; ; ) {
+    const listing = await listFolder(folder);
+    try {
+      return [versionOf(listing), await buildRelease(listing, settings)];
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if ((code !== undefined && code !== 'ENOENT') || performance.now() > endMs) throw error;
+    }
+    await pause(busyPauseMs);
+  }
+}
+
+function* contentsOf({ sources }: Release): Generator<Content> {
+  for (const { content } of sources.values()) yield content;
+}
+
+function packsOf(contents: Iterable<Content>): Set<Pack> {
+  return new Set([...contents].map(({ stored }) => stored.pack));
 }
 
 function versionOf(listing: Map<string, FolderFile>): string {

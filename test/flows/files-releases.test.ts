@@ -1,4 +1,5 @@
-import { cp, mkdir, mkdtemp, rename, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { appendFile, cp, mkdir, mkdtemp, rename, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { request } from 'undici';
@@ -209,4 +210,70 @@ it('W56 a replica that has not switched has the files of one that has', async ()
   await symlink('../secret-4f9c2d1a.js', join(folder, 'leak-4f9c2d1a.js'));
   for (const path of ['/leak-4f9c2d1a.js', '/..%2fsecret-4f9c2d1a.js', '/assets/../../secret-4f9c2d1a.js'])
     expect([400, 404]).toContain((await get(path)).status);
+});
+
+describe('W56 what is never whole', () => {
+  it('W56 a style sheet that is empty, as of Angular, and a script that an API serves hold no release up', async () => {
+    const page = (release: string) => {
+      const { 'index.html': index = '', ...others } = build(release);
+      const head = '<head><link rel="stylesheet" href="/styles-5INURTSO.css"><script src="/api/settings.js"></script>';
+      return { ...others, 'styles-5INURTSO.css': '', 'index.html': index.replace('<head>', head) };
+    };
+    await rm(folder, { recursive: true });
+    await write(folder, page('A1'));
+    await start();
+    await write(folder, page('B2'));
+    await until(async () => (await get('/')).text.includes('index-B2'), { timeoutMs: 15_000 });
+  });
+
+  it('W56 a folder that is written to while Cloakroom starts', async () => {
+    const large = join(folder, 'large.bin');
+    await writeFile(large, Buffer.alloc(20_000_000));
+    let isWriting = true;
+    const writing = (async () => {
+      for (const end = performance.now() + 1500; performance.now() < end; ) await appendFile(large, 'more');
+      isWriting = false;
+    })();
+    await start();
+    expect(isWriting).toBe(false);
+    expect(world.app.server.initialConfig.pluginTimeout).toBe(0); // nor does Fastify give it up after ten seconds
+    expect(await load()).toBe('A1');
+    await writing;
+  });
+
+  it('W56 builds that were given up leave no copies behind', async () => {
+    const copies = () =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          return /cloakroom-[0-9a-f]{32}/.test(readlinkSync(`/proc/self/fd/${fd}`));
+        } catch {
+          return false; // closed meanwhile
+        }
+      }).length;
+    await start();
+    const before = copies();
+    for (const name of ['gone-4f9c2d1a.js', 'gone-5f9c2d1a.js']) {
+      await write(folder, { '.vite/manifest.json': JSON.stringify({ 'main.ts': { file: name } }) });
+      await until(() => copies() > before, { timeoutMs: 15_000 });
+      await rm(join(folder, '.vite'), { recursive: true });
+      await until(() => copies() === before, { timeoutMs: 15_000 });
+    }
+  });
+});
+
+it('W56 a file that is there before its release is whole for all who ask at once, and not kept for a year', async () => {
+  await start();
+  const text = `/* next */${'x'.repeat(3_000_000)}`;
+  await write(folder, { 'next-4f9c2d1a.js': text });
+  await until(async () => (await get('/next-4f9c2d1a.js')).status === 200);
+  await write(folder, { 'more-4f9c2d1a.js': text });
+  const ask = () => Promise.all(Array.from({ length: 20 }, () => get('/more-4f9c2d1a.js')));
+  const answers = await until(async () => [await ask()].find((all) => all.some(({ status }) => status === 200)));
+  for (const answer of answers.filter(({ status }) => status === 200)) {
+    expect(answer.text === text).toBe(true);
+    expect(answer.header('cache-control')).toBe('no-cache');
+  }
+  await until(async () => String((await get('/more-4f9c2d1a.js')).header('cache-control')).includes('immutable'), {
+    timeoutMs: 15_000,
+  });
 });

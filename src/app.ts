@@ -12,6 +12,7 @@ import { buildErrorHandler } from './http/error-handler.ts';
 import { mostHeadBytes, registerRequestGuard } from './http/request-guard.ts';
 import { continueWhenRead } from './http/unread-body.ts';
 import { isHandshake, routeHandshakes } from './http/upgrade.ts';
+import { openAddresses } from './listener/addresses.ts';
 import { boundConnections, followUnused } from './listener/connections.ts';
 import { openListenerTls } from './listener/tls.ts';
 import { findStartAgain } from './login/restart.ts';
@@ -46,6 +47,8 @@ export interface App {
   server: FastifyInstance;
   /** Health and metrics, on a port of its own. */
   ops: FastifyInstance;
+  /** Opens `listen`. */
+  listen(): Promise<void>;
   /** From now on `/readyz` says 503 and connections are not kept alive. */
   startDraining(): void;
   /** Finishes requests and refreshes in flight, then closes everything. */
@@ -60,6 +63,8 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   const isDraining = () => draining;
 
   const server = createServer(config, metrics, options.logStream);
+  const addresses = openAddresses(server);
+  server.addHook('preClose', () => addresses.close());
   const { store, transport, isCircuitOpen } = await openStore(config.session, { log: server.log, metrics, nowMs });
   const channel = createSessionChannel(server.log, transport);
   const streams = createStreams();
@@ -113,6 +118,7 @@ export async function createApp(config: Config, options: AppOptions = {}): Promi
   return {
     server,
     ops,
+    listen: () => addresses.listen(config.listen),
     startDraining() {
       draining = true;
     },

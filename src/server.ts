@@ -40,7 +40,7 @@ export async function startServer(configFile: string): Promise<void> {
   if (tooShort !== undefined) warnings.push(`shutdown.grace ${tooShort.message}`);
   for (const warning of warnings) app.server.log.warn({ setting: warning }, 'configuration warning');
   await app.ops.listen(config.ops).catch((error: unknown) => giveUp(`${configFile} ops`, error));
-  await app.server.listen(config.listen).catch((error: unknown) => giveUp(`${configFile} listen`, error));
+  await app.listen().catch((error: unknown) => giveUp(`${configFile} listen`, error));
 
   if (cluster.isWorker) reportReady();
 

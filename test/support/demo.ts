@@ -81,7 +81,7 @@ export async function startDemo(options: DemoOptions = {}): Promise<Demo> {
   const parsed = parseConfig('config/demo.yaml', stringify(data), env);
   if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
   const app = await createApp(parsed.config, { logStream: log.stream });
-  await app.server.listen(parsed.config.listen);
+  await app.listen();
 
   return {
     origin,

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { reply } from '../support/echo-upstream/answers.ts';
+import { restart } from '../support/restart.ts';
 import { startTimedWorld } from '../support/timed-world.ts';
 import { until } from '../support/wait.ts';
-import type { World } from '../support/world.ts';
+import type { ConfigData, World } from '../support/world.ts';
 import { launchChromium } from './support/visitor.ts';
 
 // What Chromium makes of the SPA's files: the content security policy (W65), and a new release under an open tab (W56).
@@ -15,6 +16,7 @@ let chromium: Browser;
 let tab: Page;
 let folder: string;
 let world: World | undefined;
+let written: ConfigData;
 /** What the policy refused in the page. */
 let refused: string[];
 
@@ -47,6 +49,7 @@ async function start(contentSecurityPolicy?: string): Promise<World> {
   world = await startTimedWorld({
     config: (data) => {
       data.files = contentSecurityPolicy === undefined ? folder : { folder, contentSecurityPolicy };
+      written = data;
     },
   });
   return world;
@@ -95,23 +98,65 @@ it('W65 each page has a nonce of its own', async () => {
   expect([nonces.size, nonces.has('')]).toEqual([2, false]);
 });
 
-it('W65 a PDF of our origin is shown in the page, from the files and from an API', async () => {
+const paths = ['/manual.pdf', '/api/orders/1.pdf'];
+const elements = (path: string) => [
+  `<embed type="application/pdf" src="${path}">`,
+  `<object type="application/pdf" data="${path}"></object>`,
+];
+/** Chromium's viewer is a page of its own in the page. */
+const isShown = () => tab.frames().some((frame) => frame.url().startsWith('chrome-extension://'));
+async function show(element: string): Promise<void> {
+  await tab.evaluate("document.body.innerHTML = ''");
+  await expect.poll(isShown).toBe(false);
+  await tab.evaluate(`document.body.innerHTML = ${JSON.stringify(element)}`);
+}
+
+async function startWithPdf(contentSecurityPolicy?: string, headers: [string, string][] = []): Promise<void> {
   await writeFile(join(folder, 'manual.pdf'), pdf);
   await writeFile(join(folder, 'index.html'), '<!doctype html><html><body></body></html>');
-  const { origin, upstream } = await start();
-  upstream.respond = reply({ headers: [['content-type', 'application/pdf']], body: pdf });
+  const { origin, upstream } = await start(contentSecurityPolicy);
+  upstream.respond = reply({ headers: [['content-type', 'application/pdf'], ...headers], body: pdf });
   await tab.goto(`${origin}/bff/login?return_to=/`);
-  for (const path of ['/manual.pdf', '/api/orders/1.pdf'])
-    for (const element of [
-      `<embed type="application/pdf" src="${path}">`,
-      `<object type="application/pdf" data="${path}"></object>`,
-    ]) {
-      const answer = tab.waitForResponse((one) => one.url() === origin + path);
-      await tab.evaluate(`document.body.innerHTML = ${JSON.stringify(element)}`);
-      const { status, headers } = await answer.then((one) => ({ status: one.status(), headers: one.headers() }));
-      expect([status, headers['content-type']], element).toEqual([200, 'application/pdf']);
-    }
+}
+
+it('W65 a PDF of our origin is shown in the page, from the files and from an API', async () => {
+  await startWithPdf();
+  for (const element of paths.flatMap(elements)) {
+    await show(element);
+    await expect.poll(isShown, { message: element, timeout: 10_000 }).toBe(true);
+  }
   expect(refused).toEqual([]);
+});
+
+it('W65 a PDF is not shown where the policy says so, or the API', async () => {
+  await startWithPdf("object-src 'none'");
+  for (const element of paths.flatMap(elements)) {
+    refused.length = 0;
+    await show(element);
+    await expect.poll(() => refused, { message: element }).toEqual([expect.stringContaining("object-src 'none'")]);
+    expect(isShown()).toBe(false);
+  }
+  await world?.stop();
+  await startWithPdf(undefined, [['x-frame-options', 'DENY']]);
+  refused.length = 0;
+  await show(elements('/api/orders/1.pdf')[0] ?? '');
+  await expect.poll(() => refused).toEqual([expect.stringContaining('X-Frame-Options')]);
+  expect(isShown()).toBe(false);
+});
+
+it('W65 a new policy holds for a page that stayed as it was', async () => {
+  await writeFile(join(folder, 'app.js'), `said.push('module')`);
+  await writeFile(join(folder, 'index.html'), `<!doctype html><html>${boot}<body></body></html>`);
+  const started = await start("script-src 'self'");
+  const { origin } = started;
+  await tab.goto(origin);
+  await expect.poll(said).toEqual(['inline', 'module']);
+  await restart(started, { ...written, files: { folder, contentSecurityPolicy: "script-src 'none'" } });
+  const answer = await tab.goto(origin);
+  expect(answer?.headers()['content-security-policy']).not.toContain("script-src 'self'");
+  await expect.poll(() => refused.length).toBeGreaterThan(0);
+  expect(await said()).toEqual(['inline']);
+  expect(started.log.lines.some(({ status }) => status === 304)).toBe(true); // as the page is the same
 });
 
 it('W56 a tab that is open goes on with its release', async () => {

@@ -35,7 +35,9 @@ export async function filesPlugin(scope: FastifyInstance, { frontend, log }: Fro
 
   function answer(request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> {
     const { '*': path = '' } = request.params as { '*'?: string }; // the router decoded it, once
-    const file = releases.find(path === '' || path.endsWith('/') ? `${path}index.html` : path);
+    const isFolder = path === '' || path.endsWith('/');
+    // Exported sites (Next, SvelteKit) link to /about, and have about.html.
+    const file = isFolder ? releases.find(`${path}index.html`) : (releases.find(path) ?? releases.find(`${path}.html`));
     if (file === undefined) return answerOther(path, request, reply);
     if (path === '' && basePath !== '' && !pathOf(request).endsWith('/')) return redirect(path, request, reply);
     return send(file, request, reply);

@@ -26,6 +26,8 @@ beforeAll(async () => {
     'index.html': page,
     'docs/index.html': 'the docs',
     'docs/a b/index.html': 'a page of the docs',
+    'about.html': 'about us',
+    'about/team.html': 'the team',
     'assets/index-BxYzAbCd.js': bundle,
     'assets/style-Cn3x_0aQ.css': 'a{color:red}'.repeat(400),
     'assets/tiny-4f9c2d1a.js': 'tiny()',
@@ -245,6 +247,20 @@ describe('W59 deep links', () => {
     }
     expect((await get('/docs/', navigation)).text).toBe('the docs');
     expect((await get('/docs/more', navigation)).text).toBe(page);
+  });
+
+  it('W59 a page of its own is found without its ending, as exported sites link to it', async () => {
+    for (const headers of [navigation, {}, { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }])
+      for (const [path, text] of [
+        ['/about', 'about us'],
+        ['/about?q=1', 'about us'],
+        ['/about.html', 'about us'],
+        ['/about/team', 'the team'],
+      ] as const)
+        expect([path, (await get(path, headers)).text]).toEqual([path, text]);
+    for (const path of ['/about/', '/about/none', '/about.htm'])
+      expect((await get(path, navigation)).text, path).toBe(page);
+    expect((await get('/about/none', script)).status).toBe(404);
   });
 
   it('W59 a frontend below a path is led to with the slash', async () => {

@@ -118,6 +118,7 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
       if (bytes > mostKeptBytes) left.delete(name);
     }
     current = release;
+    warnedFault = undefined;
     ahead.clear();
     closeUnused(before);
     log.info({ files: release.files.size, kept: left.size }, 'files: a new release is served');
@@ -149,12 +150,12 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
       const startedAt = performance.now();
       try {
         await look();
-        warnedFault = undefined;
       } catch (error) {
         drop();
         const { code } = error as NodeJS.ErrnoException; // without one it was a file that changed meanwhile
-        if (code !== undefined && code !== warnedFault) log.warn({ code }, 'files: the folder can’t be copied');
-        warnedFault = code;
+        if (code !== undefined && code !== warnedFault)
+          log.warn({ code }, isRoomFault(code) ? noRoom : 'files: the folder can’t be copied');
+        warnedFault = code ?? warnedFault;
       }
       const spentMs = performance.now() - startedAt;
       const isBusy = candidate !== undefined && performance.now() - candidate.sinceMs < patienceMs;
@@ -183,6 +184,13 @@ export async function openReleases({ folder, settings, log }: ReleasesOptions): 
   };
 }
 
+const noRoom =
+  'files: no room for a copy of the folder where temporary files lie (TMPDIR): give it twice the size of a build';
+
+function isRoomFault(code: string | undefined): boolean {
+  return code !== undefined && ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code);
+}
+
 /** What is there when we start, whole or not. A build that is being written is waited for. */
 async function openFirst(folder: string, settings: ReleaseSettings): Promise<[string, Release]> {
   for (const endMs = performance.now() + patienceMs; ; ) {
@@ -191,6 +199,7 @@ async function openFirst(folder: string, settings: ReleaseSettings): Promise<[st
       return [versionOf(listing), await buildRelease(listing, settings)];
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
+      if (isRoomFault(code)) throw new Error(noRoom);
       if ((code !== undefined && code !== 'ENOENT') || performance.now() > endMs) throw error;
     }
     await pause(busyPauseMs);

@@ -3,7 +3,10 @@ import { appendFile, cp, mkdir, mkdtemp, rename, rm, symlink, truncate, utimes, 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { request } from 'undici';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { configOf } from '../support/config-data.ts';
+import { startProcess, untilAnswers, writeConfig } from '../support/process.ts';
+import { freePort } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
 import { startWorld, type World } from '../support/world.ts';
 
@@ -208,7 +211,15 @@ it('W56 a replica that has not switched has the files of one that has', async ()
   // Nothing that lies elsewhere comes in by that way.
   await writeFile(join(parent, 'secret-4f9c2d1a.js'), 'secret');
   await symlink('../secret-4f9c2d1a.js', join(folder, 'leak-4f9c2d1a.js'));
-  for (const path of ['/leak-4f9c2d1a.js', '/..%2fsecret-4f9c2d1a.js', '/assets/../../secret-4f9c2d1a.js'])
+  await writeFile(join(folder, '.hidden-4f9c2d1a.js'), 'hidden');
+  await writeFile(join(folder, 'seen-4f9c2d1a.js'), 'seen');
+  await until(async () => (await get('/seen-4f9c2d1a.js')).status === 200);
+  for (const path of [
+    '/.hidden-4f9c2d1a.js',
+    '/leak-4f9c2d1a.js',
+    '/..%2fsecret-4f9c2d1a.js',
+    '/assets/../../secret-4f9c2d1a.js',
+  ])
     expect([400, 404]).toContain((await get(path)).status);
 });
 
@@ -276,4 +287,37 @@ it('W56 a file that is there before its release is whole for all who ask at once
   await until(async () => String((await get('/more-4f9c2d1a.js')).header('cache-control')).includes('immutable'), {
     timeoutMs: 15_000,
   });
+});
+
+it('W56 where there is no room for a copy it is said what to do, once', async () => {
+  await writeFile(join(folder, 'large.bin'), Buffer.alloc(3_000_000));
+  world = await startWorld({ store: 'memory' });
+  const [port, opsPort] = [await freePort(), await freePort()];
+  const data = { ...configOf({ ...world, port, opsPort }), files: folder };
+  const written = await writeConfig(data);
+  onTestFinished(written.remove);
+  // Files of 1 MB and no larger: as little as a small tmpfs has.
+  const start = () => {
+    const shell = 'ulimit -f 1000; exec "$0" scripts/cloakroom.cjs start --config "$1"';
+    const started = startProcess('bash', ['-c', shell, process.execPath, written.file]);
+    onTestFinished(() => started.kill());
+    return started;
+  };
+  const full = start();
+  expect(await full.ended).toBe(1);
+  expect(full.stderr()).toMatch(/files: no room .*TMPDIR/);
+  await rm(join(folder, 'large.bin'));
+  const running = start();
+  await untilAnswers(`http://127.0.0.1:${opsPort}/readyz`, 200, running);
+  const told = () => running.stdout().match(/files: [^"]*TMPDIR[^"]*/g)?.length ?? 0;
+  for (const name of ['large.bin', 'larger.bin']) await writeFile(join(folder, name), Buffer.alloc(3_000_000));
+  await until(() => told() > 0, { timeoutMs: 15_000 });
+  const since = performance.now();
+  await until(() => performance.now() - since > 7000, { timeoutMs: 10_000 }); // tried once more meanwhile
+  await rm(join(folder, 'larger.bin'));
+  await writeFile(join(folder, 'sign.txt'), 'x');
+  await rm(join(folder, 'large.bin'));
+  const served = () => /files: a new release/.test(running.stdout());
+  await until(served, { timeoutMs: 15_000 });
+  expect(told()).toBe(1);
 });

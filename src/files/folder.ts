@@ -27,7 +27,7 @@ const namedDotFolders = ['.well-known', '.vite'];
  */
 export async function listFolder(folder: string): Promise<Map<string, FolderFile>> {
   const files = new Map<string, FolderFile>();
-  const root = await realpath(folder).catch(() => undefined);
+  const root = await realpath(folder).catch((error) => absent(error, undefined));
   if (root !== undefined) await collect({ root, files }, root, '', []);
   return files;
 }
@@ -40,7 +40,7 @@ interface Collection {
 /** `above`: the real folders that lead here; a link to one of them would go round for ever. */
 async function collect({ root, files }: Collection, path: string, name: string, above: string[]): Promise<void> {
   if (above.includes(path)) return;
-  const entries = await readdir(path, { withFileTypes: true }).catch((): Dirent[] => []);
+  const entries = await readdir(path, { withFileTypes: true }).catch((error): Dirent[] => absent(error, []));
   for (const entry of entries) {
     if (entry.name.startsWith('.') && !(name === '' && namedDotFolders.includes(entry.name))) continue;
     const found = await lookAt(root, join(path, entry.name), entry.isSymbolicLink());
@@ -64,16 +64,25 @@ async function lookAt(root: string, at: string, mayLead: boolean): Promise<Found
     const version = `${dev}.${ino}.${size}.${mtimeNs}.${ctimeNs}`;
     const file = { name: '', path, size: Number(size), changedMs: Number(ctimeNs / 1_000_000n), version };
     return { kind: 'file', file };
-  } catch {
-    return undefined; // a link to nowhere, or gone since
+  } catch (error) {
+    return absent(error, undefined); // a link to nowhere, or gone since
   }
+}
+
+/**
+ * What a file that can't be had stands for. Anything else (no descriptors left, a mount that has gone stale) says nothing
+ * about the folder: a release without what is below it would be served for a build.
+ */
+function absent<T>(error: unknown, value: T): T {
+  if (/^(ENOENT|ENOTDIR|ELOOP|EACCES)$/.test(String((error as NodeJS.ErrnoException).code))) return value;
+  throw error;
 }
 
 /** One file by its name, for who can't wait for the next look at the whole folder. */
 export async function findInFolder(folder: string, name: string): Promise<FolderFile | undefined> {
   if (name.includes('\0') || name.split('/').some((part) => part === '' || part.startsWith('.'))) return undefined;
   const root = await realpath(folder).catch(() => undefined);
-  const found = root === undefined ? undefined : await lookAt(root, join(root, name), true);
+  const found = root === undefined ? undefined : await lookAt(root, join(root, name), true).catch(() => undefined);
   return found?.kind === 'file' ? { ...found.file, name } : undefined;
 }
 

@@ -148,12 +148,13 @@ describe('W64 a session', () => {
     const [person] = people as [Person];
     const home = await targetOf(person, { api: 'narrow' });
     const target = targets[home] as EchoUpstream;
+    const homes = await Promise.all(people.slice(0, 30).map((one) => targetOf(one)));
+    const other = people[homes.findIndex((one) => one !== home)] as Person;
     target.respond = hang();
     const stuck = targetOf(person, { api: 'narrow' });
     await until(() => target.active === 1);
     const waiting = targetOf(person, { api: 'narrow' });
-    const other = people.find((_, index) => index > 0) as Person;
-    await targetOf(other, { api: 'turned' }); // by now it stands in the line
+    await targetOf(other, { api: 'turned' }); // at another target: by now the first one stands in the line
     say(target, home);
     target.cut();
     expect([await stuck, await waiting]).toEqual([home, home]);

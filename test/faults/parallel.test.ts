@@ -41,25 +41,34 @@ describe('T111 many requests at the end of a token', () => {
     },
   );
 
-  it('T111 sends each of 2,000 sessions that expire in the same second to the provider once', async () => {
+  it('T111 sends each of 2,000 sessions that expire in the same second to the provider once', {
+    timeout: 240_000,
+  }, async () => {
     const count = 2000;
-    const life = 20;
+    const logInMany = async (most: number) => {
+      const people: Person[] = [];
+      let started = 0;
+      const logIn = async () => {
+        while (started < most) people.push(await fleet.login({ replica: started++ }));
+      };
+      await Promise.all(Array.from({ length: 32 }, logIn));
+      return people;
+    };
+    // No token may be over before the last login is: how long that takes is the machine's affair.
+    const sampleAt = performance.now();
+    await logInMany(100);
+    const life = 5 + Math.ceil((1.5 * (performance.now() - sampleAt) * (count / 100)) / 1000);
     const startedAt = Date.now();
     const expiresAt = Math.floor(startedAt / 1000) + life;
     fleet.provider.faults.tokenResponse = {
       mutate: (json) => ({ ...json, expires_in: expiresAt - Math.floor(Date.now() / 1000) }),
     };
-    const people: Person[] = [];
-    let started = 0;
-    const logIn = async () => {
-      while (started < count) people.push(await fleet.login({ replica: started++ }));
-    };
-    await Promise.all(Array.from({ length: 32 }, logIn));
+    const people = await logInMany(count);
     const loginMs = Date.now() - startedAt;
     delete fleet.provider.faults.tokenResponse;
     fleet.provider.faults.refreshResponse = { delayMs: 300 };
     const allExpired = Math.max(expiresAt, startedAt / 1000 + loginMs / 1000 + 1) + 1;
-    await until(() => Date.now() / 1000 > allExpired, { timeoutMs: 30_000, message: 'all tokens to expire' });
+    await until(() => Date.now() / 1000 > allExpired, { timeoutMs: 200_000, message: 'all tokens to expire' });
 
     const before = performance.now();
     const answers = await Promise.all(people.map((person, index) => fleet.call(person, index)));

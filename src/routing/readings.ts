@@ -4,9 +4,9 @@ import { targetFault } from './request-path.ts';
 const mostDecodings = 4;
 
 /**
- * The segments of a target’s path as each of those who may stand in its way reads them: undecoded, decoded, decoded again; with
- * backslashes for slashes and with one slash for several. `undefined`: not to be read at all, for no browser sends it, or
- * one of them finds a dot segment or another host in it.
+ * The segments of a target’s path as each of those who may stand in its way reads them: undecoded, decoded, decoded
+ * again; with backslashes for slashes and with one slash for several. `undefined`: not to be read at all, for no browser
+ * sends it, or one of them finds a dot segment or another host in it.
  */
 export function readingsOf(target: string): string[][] | undefined {
   const [path = ''] = target.split('?', 1);

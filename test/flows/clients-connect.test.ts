@@ -65,6 +65,17 @@ const errorOf = (call: Promise<unknown>): Promise<ConnectError> =>
     },
     (error: unknown) => ConnectError.from(error),
   );
+/** The API streams one line, and then nothing until its caller leaves; that opens the gate. */
+function countUntilAborted() {
+  const aborted = createGate();
+  api.count = async function* (_line, { signal }) {
+    signal.addEventListener('abort', aborted.open);
+    yield { text: 'one' };
+    await aborted.opened;
+  };
+  return aborted;
+}
+
 async function all(lines: AsyncIterable<Line>): Promise<string[]> {
   const texts: string[] = [];
   for await (const { text } of lines) texts.push(text);
@@ -177,12 +188,7 @@ describe.each<Protocol>(['Connect', 'gRPC-Web'])('%s', (protocol) => {
 
   it('gives up a stream at the API too', async () => {
     await start();
-    const aborted = createGate();
-    api.count = async function* (_line, { signal }) {
-      signal.addEventListener('abort', aborted.open);
-      yield { text: 'one' };
-      await aborted.opened;
-    };
+    const aborted = countUntilAborted();
     for await (const { text } of (await open(protocol)).count({ text: '' })) {
       expect(text).toBe('one');
       break;
@@ -270,12 +276,7 @@ describe.each<Protocol>(['Connect', 'gRPC-Web'])('%s', (protocol) => {
 
   it('ends a stream with the session, as an error', async () => {
     await start();
-    const aborted = createGate();
-    api.count = async function* (_line, { signal }) {
-      signal.addEventListener('abort', aborted.open);
-      yield { text: 'one' };
-      await aborted.opened;
-    };
+    const aborted = countUntilAborted();
     const greeter = await open(protocol);
     const lines = greeter.count({ text: '' })[Symbol.asyncIterator]();
     expect((await lines.next()).value).toMatchObject({ text: 'one' });

@@ -1,12 +1,16 @@
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { WebSocket } from 'ws';
+import { stringify } from 'yaml';
+import { formatProblem, parseConfig } from '../../src/config/load.ts';
+import { openListenerTls } from '../../src/listener/tls.ts';
 import { createBrowser } from '../support/browser.ts';
 import { type Certificates, createCertificates, type KeyAndCertificate } from '../support/certificates.ts';
 import { configOf } from '../support/config-data.ts';
@@ -341,6 +345,33 @@ describe('a certificate that is renewed', () => {
     await rename(file('..data_tmp'), file('..data'));
     await serves(renewing.port, 'rsa');
     expect(warnings(renewing)).toEqual([]);
+  });
+
+  it('says nothing of halves that belong together at the next look, and what is meant it says once', async () => {
+    const files = await save('written', certificates.good);
+    const data = configOf({ ...world, origin, opsPort: 0 });
+    const parsed = parseConfig('tls.yaml', stringify({ ...data, listen: { ...data.listen, tls: files } }), {});
+    if (!parsed.ok) throw new Error(parsed.problems.map(formatProblem).join('\n'));
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const tls = openListenerTls(parsed.config, 1000);
+    if (tls === undefined) throw new Error('listen.tls is set');
+    const said: string[] = [];
+    const say = (_facts: object, message: string) => void said.push(message);
+    const server = createServer(tls.options);
+    tls.serve(server, { warn: say, info: say, debug: say });
+    const look = () => vi.advanceTimersByTime(1000);
+
+    await writeFile(files.certFile, rsa.cert);
+    look();
+    expect(said).toEqual([]);
+    await writeFile(files.keyFile, rsa.key);
+    look();
+    expect(said).toEqual(['the certificate of listen.tls was replaced']);
+    await writeFile(files.keyFile, certificates.good.key);
+    for (let count = 0; count < 4; count++) look();
+    expect(said.slice(1)).toEqual(['the certificate of listen.tls can’t be replaced, the last one is kept']);
+    server.emit('close');
   });
 
   it('waits until both files belong together; the old one serves meanwhile, and the log says so once', async () => {
